@@ -1,0 +1,116 @@
+"""One line for people about each value, as the command line shows them. No document text."""
+
+from __future__ import annotations
+
+from appliance.units import format_bytes, format_count, format_seconds, format_share
+from appliance.values import (
+    Bundle,
+    Corpus,
+    Dataset,
+    EvalReport,
+    Hardware,
+    MergedModel,
+    ParityReport,
+    TrainPlan,
+    TunedModel,
+)
+
+
+def describe_hardware(hardware: Hardware) -> str:
+    """`NVIDIA RTX 4090 · 23.1 of 24.0 GiB free · 16 cores · 64.0 GiB`."""
+    parts = [
+        f"{gpu.name} · {format_bytes(gpu.free_bytes)} of {format_bytes(gpu.total_bytes)} free"
+        for gpu in hardware.gpus
+        if gpu.usable
+    ] or ["no usable GPU"]
+    cpu = hardware.cpu
+    parts.append(f"{cpu.num_cores} cores at {cpu.gflops_fp32:,.0f} GFLOP/s (fp32)")
+    parts.append(
+        f"{format_bytes(hardware.memory_bytes)} of {format_bytes(hardware.memory_total_bytes)}"
+        " memory free"
+    )
+    return " · ".join(parts)
+
+
+def describe_corpus(corpus: Corpus) -> str:
+    """Files by verdict, and secrets masked."""
+    remarks = [
+        f"{corpus.num_duplicates} duplicate{'s' * (corpus.num_duplicates != 1)}",
+        f"{corpus.num_skipped} skipped",
+        f"{corpus.num_secrets_masked} secret{'s' * (corpus.num_secrets_masked != 1)} masked",
+    ]
+    return (
+        f"{corpus.num_used:,} of {corpus.num_files:,} files used · "
+        f"{format_count(corpus.num_characters)} characters ({', '.join(remarks)}; "
+        f"see {corpus.ledger_file})"
+    )
+
+
+def describe_dataset(dataset: Dataset) -> str:
+    """Examples and tokens by split, and what was left out."""
+    parts = [
+        f"{split.num_examples:,} {name}"
+        for name, split in (
+            ("train", dataset.train),
+            ("valid", dataset.valid),
+            ("test", dataset.test),
+        )
+    ]
+    return (
+        f"{' / '.join(parts)} examples · {format_count(dataset.train.num_tokens)} training tokens"
+        f" · {dataset.num_tokens_dropped:,} tokens dropped"
+    )
+
+
+def describe_plan(plan: TrainPlan) -> str:
+    """What will be trained, how much it needs, how long it takes."""
+    head = " and head" if plan.tunes_head else ""
+    return (
+        f"{plan.base} · {plan.method} r={plan.rank}{head} · packs of {plan.sequence_length} · "
+        f"{plan.num_epochs} epoch{'s' * (plan.num_epochs != 1)} · needs "
+        f"{format_bytes(plan.memory.total_bytes)} of {format_bytes(plan.memory_limit_bytes)} · "
+        f"about {format_seconds(sum(plan.seconds.values()))}"
+    )
+
+
+def describe_tuned(tuned: TunedModel) -> str:
+    """Held-out loss before and after, rate, speed and memory."""
+    return (
+        f"held-out loss {tuned.start_loss:.3f} → {tuned.held_out_loss:.3f} · lr {tuned.lr:.1e} · "
+        f"kept step {tuned.step} of {tuned.num_steps} · "
+        f"{tuned.tokens_per_second:,.0f} tok/s · peak {format_bytes(tuned.peak_memory_bytes)}"
+        f" (planned {format_bytes(tuned.planned_memory_bytes)})"
+    )
+
+
+def describe_report(report: EvalReport) -> str:
+    """Base against tuned."""
+    text = (
+        f"loss {report.base.loss:.3f} → {report.tuned.loss:.3f}"
+        f" ({-report.improvement:+.1%}; 95 % sure of {-report.improvement_low:+.1%})"
+        f" · bits per byte {report.base.bits_per_byte:.2f} → {report.tuned.bits_per_byte:.2f}"
+    )
+    if report.base.answer_f1 is not None and report.tuned.answer_f1 is not None:
+        text += f" · answers F1 {report.base.answer_f1:.2f} → {report.tuned.answer_f1:.2f}"
+    return text
+
+
+def describe_merge(merged: MergedModel) -> str:
+    """Which merge was kept."""
+    scores = ", ".join(f"{name} {loss:.4f}" for name, loss in merged.losses.items())
+    return f"into the {merged.merged_into} weights (held-out loss: {scores})"
+
+
+def describe_parity(parity: ParityReport, num_bytes: int) -> str:
+    """What ships and how much of the gain it keeps."""
+    last = parity.rungs[-1]
+    kept = "no gain to keep" if last.gain_kept is None else f"keeps {format_share(last.gain_kept)}"
+    return (
+        f"onnx {parity.shipped} {format_bytes(num_bytes)} · {kept} of the gain · "
+        f"top-1 agreement {format_share(last.top1)} · KL {last.kl:.1e}"
+    )
+
+
+def describe_bundle(path: str, bundle: Bundle) -> str:
+    """Where it is and how it is recognised."""
+    return f"{path} · {format_bytes(bundle.num_bytes)} · sha256 {bundle.manifest_sha256[:12]}…"

@@ -1,0 +1,50 @@
+"""Jobs: what a person asked for, and the name under which its run is found again."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from appliance.errors import ResourceError
+from appliance.recipe import Recipe
+
+
+class TuneRequest(BaseModel):
+    """What a person asked for; paths are absolute."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    documents: str
+    base: str | None
+    recipe: Recipe
+    run: str
+    debug: bool = False
+
+
+def name_run(documents: Path, base: str | None, recipe: Recipe) -> str:
+    """The same request always has the same name: that is how a killed job is found again."""
+    folder = documents.absolute().resolve()
+    body = f"{folder}\n{base}\n{recipe.model_dump_json()}"
+    digest = hashlib.sha256(body.encode()).hexdigest()
+    label = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.name).strip("-")[:32] or "documents"
+    return f"{label}-{digest[:6]}"
+
+
+def forget_run(path: Path) -> None:
+    """Remove a run.
+
+    Raises:
+        ResourceError: it cannot be removed.
+    """
+    if not path.exists():
+        return
+    try:
+        shutil.rmtree(path)
+    except OSError as exc:
+        raise ResourceError(
+            f"cannot remove {path}", why=exc.strerror or "", fix="mend its permissions"
+        ) from exc

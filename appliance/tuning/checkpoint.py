@@ -1,0 +1,113 @@
+"""Checkpoints: one safetensors file that holds all that an interrupted training run needs.
+
+Trainable weights, AdamW's moments, the random state and the counters lie in a single file, so that
+a crash can never leave weights of one step beside moments of another.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from appliance.files import replace_file
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counters:
+    """Where a training run stands.
+
+    Attributes:
+        step: optimizer updates done.
+        num_tokens: tokens read.
+        num_labels: supervised tokens read.
+        seconds: time spent training, over all attempts.
+        best_step: step of the lowest held-out loss.
+        best_loss: that loss, nats per supervised token.
+        num_worse: held-out losses in a row, up to now, that were no new best.
+    """
+
+    step: int = 0
+    num_tokens: int = 0
+    num_labels: int = 0
+    seconds: float = 0.0
+    best_step: int = 0
+    best_loss: float = float("inf")
+    num_worse: int = 0
+
+
+def save_checkpoint(
+    path: Path,
+    parameters: dict[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    counters: Counters,
+) -> None:
+    """Write a checkpoint, durably and at once.
+
+    Args:
+        path: the file; an older checkpoint there is replaced.
+        parameters: trainable tensors by name.
+        optimizer: an AdamW over exactly these tensors.
+        counters: where the run stands.
+    """
+    tensors = {f"weight/{name}": value.detach().contiguous() for name, value in parameters.items()}
+    for name, value in parameters.items():
+        for key, state in optimizer.state.get(value, {}).items():
+            tensors[f"state/{key}/{name}"] = torch.as_tensor(state).contiguous()
+    tensors["random"] = torch.get_rng_state()
+    metadata = {"counters": json.dumps(dataclasses.asdict(counters))}
+    with replace_file(path) as temporary:
+        save_file(tensors, temporary, metadata=metadata)
+
+
+def restore_checkpoint(
+    path: Path,
+    parameters: dict[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+) -> Counters:
+    """Read a checkpoint into the weights, the optimizer and the random state.
+
+    Returns:
+        Where the run stood.
+
+    Raises:
+        ValueError: the checkpoint belongs to other weights.
+    """
+    with safe_open(path, framework="pt") as file:
+        names = set(file.keys())
+        if {f"weight/{name}" for name in parameters} != {
+            name for name in names if name.startswith("weight/")
+        }:
+            raise ValueError(f"{path} was written for other weights")
+        with torch.no_grad():
+            for name, value in parameters.items():
+                value.copy_(file.get_tensor(f"weight/{name}"))
+        for key in sorted(name for name in names if name.startswith("state/")):
+            _, field, name = key.split("/", 2)
+            state = file.get_tensor(key)
+            optimizer.state[parameters[name]][field] = state.to(
+                "cpu" if field == "step" else parameters[name].device
+            )
+        torch.set_rng_state(file.get_tensor("random"))
+        return Counters(**json.loads(file.metadata()["counters"]))
+
+
+def save_weights(path: Path, parameters: dict[str, Tensor]) -> None:
+    """Write trainable weights alone, durably and at once."""
+    with replace_file(path) as temporary:
+        save_file(
+            {name: value.detach().contiguous() for name, value in parameters.items()}, temporary
+        )
+
+
+def restore_weights(path: Path, parameters: dict[str, Tensor]) -> None:
+    """Read weights that `save_weights` wrote."""
+    with safe_open(path, framework="pt") as file, torch.no_grad():
+        for name, value in parameters.items():
+            value.copy_(file.get_tensor(name))

@@ -1,0 +1,235 @@
+"""The training loop: one `fit` for every method, for fine-tuning and for pretraining.
+
+It knows a model, packs and a schedule. Which weights learn is decided before (`methods/`), what a
+step reads is decided in `dataset/pack.py`, and what happens to the result comes after.
+
+Letters: T tokens of a pack, N labelled positions, D model width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from appliance.dataset.pack import IGNORED, Pack
+from appliance.events import CheckpointSaved, HeldOut, OnEvent, ShouldStop, StepDone
+from appliance.tuning.checkpoint import (
+    Counters,
+    restore_checkpoint,
+    restore_weights,
+    save_checkpoint,
+    save_weights,
+)
+from appliance.tuning.loss import sum_cross_entropy
+
+
+class CausalModel(Protocol):
+    """What the loop asks of a model: hidden states of a pack, and the weight of its head."""
+
+    @property
+    def module(self) -> nn.Module:
+        """The module that owns the parameters."""
+
+    def read_hidden(self, pack: Pack) -> Tensor:
+        """Final hidden states of a pack, shape (T, D)."""
+
+    def read_head(self) -> Tensor:
+        """Weight of the language-model head, shape (V, D), with whatever is attached to it."""
+
+
+class Batches(Protocol):
+    """What the loop asks of its data: the packs of a step, by number."""
+
+    def read_step(self, step: int) -> list[Pack]:
+        """Packs of one optimizer step, counted from 0 over all epochs."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Schedule:
+    """How long and how fast to learn.
+
+    Attributes:
+        num_steps: optimizer updates.
+        peak_lr: learning rate after the warm-up.
+        warmup_steps: steps of linear rise.
+        decay_steps: last steps, in which the rate falls linearly to nought.
+        weight_decay: decoupled, on matrices only.
+        betas: AdamW's decay rates.
+        clip_norm: largest norm of the gradient.
+        evaluate_every: steps between held-out losses; 0 for none.
+        checkpoint_seconds: time between checkpoints.
+        stop_after_worse: held-out losses in a row without a new best that end the run; 0 for never.
+    """
+
+    num_steps: int
+    peak_lr: float
+    warmup_steps: int
+    decay_steps: int
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.99)
+    clip_norm: float = 1.0
+    evaluate_every: int = 0
+    checkpoint_seconds: float = 60.0
+    stop_after_worse: int = 0
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate of a step, counted from 0.
+
+        Source: trapezoidal schedule, Hägele et al. 2024, arXiv:2405.18392.
+        """
+        rise = (step + 1) / self.warmup_steps if self.warmup_steps else 1.0
+        fall = (self.num_steps - step) / self.decay_steps if self.decay_steps else 1.0
+        return self.peak_lr * min(1.0, rise, fall)
+
+
+def fit(
+    model: CausalModel,
+    batches: Batches,
+    schedule: Schedule,
+    *,
+    folder: Path,
+    held_out: Sequence[Pack] = (),
+    on_event: OnEvent,
+    should_stop: ShouldStop,
+    measure: Callable[[], float] = time.perf_counter,
+) -> Counters:
+    """Train until the schedule ends, from the last checkpoint in `folder` if there is one.
+
+    On return the model holds the weights of the lowest held-out loss (the last ones without
+    `held_out`). Killed anywhere and called again with the same arguments, it ends with the same
+    bits on the same processor.
+
+    Args:
+        model: its trainable parameters are updated in place.
+        batches: what a step reads.
+        schedule: how long and how fast.
+        folder: where checkpoints lie; emptied by nobody but the caller.
+        held_out: packs whose loss decides which step was best.
+        on_event: gets StepDone, HeldOut and CheckpointSaved.
+        should_stop: asked before each step; True leaves after a checkpoint.
+        measure: a clock, in seconds.
+
+    Returns:
+        Where the run stands; `step < num_steps` when it was asked to stop, or stopped learning.
+
+    Raises:
+        FloatingPointError: the loss is not a finite number any more.
+    """
+    parameters = {n: p for n, p in model.module.named_parameters() if p.requires_grad}
+    optimizer = build_optimizer(parameters, schedule)
+    latest, best = folder / "latest.safetensors", folder / "best.safetensors"
+    counters = restore_checkpoint(latest, parameters, optimizer) if latest.exists() else Counters()
+    saved_at = resumed_at = measure()
+    resumed = counters
+    while not is_over(counters, schedule) and not should_stop():
+        packs = batches.read_step(counters.step)
+        num_labels = sum(pack.num_labels for pack in packs)
+        for group in optimizer.param_groups:
+            group["lr"] = schedule.rate_at(counters.step)
+        loss = 0.0
+        for pack in packs:
+            part = sum_pack_loss(model, pack) / num_labels
+            part.backward()  # type: ignore[no-untyped-call]
+            loss += part.item()
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"loss became {loss} at step {counters.step + 1}")
+        nn.utils.clip_grad_norm_(parameters.values(), schedule.clip_norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        counters = dataclasses.replace(
+            counters,
+            step=counters.step + 1,
+            num_tokens=counters.num_tokens + sum(len(pack.token_ids_T) for pack in packs),
+            num_labels=counters.num_labels + num_labels,
+        )
+        spent = measure() - resumed_at
+        done_here = counters.step - resumed.step
+        on_event(
+            StepDone(
+                step=counters.step,
+                num_steps=schedule.num_steps,
+                loss=loss,
+                lr=schedule.rate_at(counters.step - 1),
+                tokens_per_second=(counters.num_tokens - resumed.num_tokens) / spent,
+                seconds_left=spent / done_here * (schedule.num_steps - counters.step),
+            )
+        )
+        is_last = counters.step == schedule.num_steps
+        due = schedule.evaluate_every and counters.step % schedule.evaluate_every == 0
+        if held_out and (due or is_last):
+            held_out_loss = measure_loss(model, held_out)
+            is_best = held_out_loss < counters.best_loss
+            if is_best:
+                save_weights(best, parameters)
+                counters = dataclasses.replace(
+                    counters, best_step=counters.step, best_loss=held_out_loss, num_worse=0
+                )
+            else:
+                counters = dataclasses.replace(counters, num_worse=counters.num_worse + 1)
+            on_event(HeldOut(step=counters.step, loss=held_out_loss, is_best=is_best))
+        if measure() - saved_at > schedule.checkpoint_seconds:
+            counters = dataclasses.replace(
+                counters, seconds=resumed.seconds + measure() - resumed_at
+            )
+            save_checkpoint(latest, parameters, optimizer, counters)
+            saved_at = measure()
+            on_event(CheckpointSaved(step=counters.step))
+    counters = dataclasses.replace(counters, seconds=resumed.seconds + measure() - resumed_at)
+    if counters.step > resumed.step:
+        save_checkpoint(latest, parameters, optimizer, counters)
+        on_event(CheckpointSaved(step=counters.step))
+    if held_out and not should_stop() and best.exists():
+        restore_weights(best, parameters)
+    return counters
+
+
+def is_over(counters: Counters, schedule: Schedule) -> bool:
+    """Whether the schedule has ended, or the held-out loss has stopped falling."""
+    stopped = schedule.stop_after_worse and counters.num_worse >= schedule.stop_after_worse
+    return counters.step >= schedule.num_steps or bool(stopped)
+
+
+def build_optimizer(parameters: dict[str, Tensor], schedule: Schedule) -> torch.optim.AdamW:
+    """AdamW over the trainable weights; vectors are not decayed.
+
+    Source: Loshchilov & Hutter 2019, arXiv:1711.05101.
+    """
+    groups = [
+        {
+            "params": [p for p in parameters.values() if p.ndim >= 2],
+            "weight_decay": schedule.weight_decay,
+        },
+        {"params": [p for p in parameters.values() if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=schedule.peak_lr,
+        betas=schedule.betas,
+        fused=True,
+    )
+
+
+def sum_pack_loss(model: CausalModel, pack: Pack) -> Tensor:
+    """Sum of the loss over the labels of a pack, in nats, with a graph if anything learns."""
+    hidden_TD = model.read_hidden(pack)
+    labels_T = torch.from_numpy(pack.labels_T).to(hidden_TD.device)
+    labelled_T = labels_T != IGNORED
+    return sum_cross_entropy(hidden_TD[labelled_T], model.read_head(), labels_T[labelled_T])
+
+
+@torch.no_grad()
+def measure_loss(model: CausalModel, packs: Sequence[Pack]) -> float:
+    """Mean loss over all labels of the packs, in nats per supervised token."""
+    was_training = model.module.training
+    model.module.eval()
+    total = sum(sum_pack_loss(model, pack).item() for pack in packs)
+    model.module.train(was_training)
+    return total / max(1, sum(pack.num_labels for pack in packs))

@@ -1,0 +1,76 @@
+"""Which file tunes how: the table from a method's name to its attach, save, restore and merge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from torch import nn
+
+from appliance.tuning.load import load_base
+from appliance.tuning.methods import adapter, full, lora
+from appliance.tuning.methods.adapter import GatedBottleneck
+from appliance.tuning.model import DecoderModel, wrap_model
+from appliance.values import BaseSpec, Method, TrainPlan
+
+
+class TuningMethod(Protocol):
+    """What a method offers."""
+
+    def attach(self, model: nn.Module, plan: TrainPlan, seed: int) -> nn.Module:
+        """Make trainable weights on a frozen base."""
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        """Write the trained weights."""
+
+    def restore(self, model: nn.Module, folder: Path) -> nn.Module:
+        """Put written weights on a base again."""
+
+    def merge(self, model: nn.Module) -> nn.Module:
+        """Turn trained weights on a base that is not quantized into a plain model."""
+
+
+METHODS: dict[Method, TuningMethod] = {
+    "qlora": lora,
+    "lora": lora,
+    "adapter": adapter,
+    "full": full,
+}
+
+QUANTIZED: frozenset[Method] = frozenset({"qlora", "adapter"})
+"""Methods whose base lies in NF4."""
+
+
+def load_for(spec: BaseSpec, plan: TrainPlan) -> nn.Module:
+    """The base as the plan's method wants it, frozen."""
+    return load_base(
+        Path(spec.folder),
+        quantized=plan.method in QUANTIZED,
+        device=plan.device,
+        compute_dtype=plan.compute_dtype,
+    )
+
+
+def load_tuned(spec: BaseSpec, plan: TrainPlan, weights: Path) -> DecoderModel:
+    """The base with its trained weights, ready to score or to answer."""
+    model = METHODS[plan.method].restore(load_for(spec, plan), weights)
+    return wrap_model(model.eval())
+
+
+@contextmanager
+def untuned(model: DecoderModel) -> Iterator[DecoderModel]:
+    """The same model as if it had never been tuned (not for full fine-tuning)."""
+    if hasattr(model.module, "disable_adapter"):
+        with model.module.disable_adapter():
+            yield model
+        return
+    bottlenecks = [m for m in model.module.modules() if isinstance(m, GatedBottleneck)]
+    for bottleneck in bottlenecks:
+        bottleneck.is_enabled = False
+    try:
+        yield model
+    finally:
+        for bottleneck in bottlenecks:
+            bottleneck.is_enabled = True

@@ -1,0 +1,76 @@
+"""LoRA and QLoRA: a low-rank update beside every linear layer, kept in PEFT's own format.
+
+With QLoRA the layers below lie in NF4; the update is the same. Letters: R rank.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+
+from appliance.values import TrainPlan
+
+SCALE = 2.0
+"""Factor on the update, whatever its rank (rsLoRA: alpha / sqrt(R) is held constant)."""
+
+
+def attach(model: nn.Module, plan: TrainPlan, seed: int) -> nn.Module:
+    """Put a new low-rank update on every linear layer (and on the head if the plan says so).
+
+    Args:
+        model: a frozen base, in NF4 or not.
+        plan: tells rank and head.
+        seed: of the initial values of A; B begins at nought, so the model is unchanged.
+
+    Returns:
+        A PEFT model whose only trainable weights are the updates, in fp32.
+
+    Source: Hu et al. 2021, arXiv:2106.09685; rsLoRA, Kalajdzievski 2023, arXiv:2312.03732.
+    """
+    head = model.get_output_embeddings()
+    names = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and (module is not head or plan.tunes_head)
+    ]
+    config = LoraConfig(
+        r=plan.rank,
+        lora_alpha=SCALE * math.sqrt(plan.rank),
+        use_rslora=True,
+        lora_dropout=0.0,
+        bias="none",
+        task_type="CAUSAL_LM",
+        target_modules=names,
+    )
+    torch.manual_seed(seed)
+    return _in_fp32(get_peft_model(model, config))
+
+
+def save(model: nn.Module, folder: Path) -> None:
+    """Write the update in PEFT's format."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # PEFT looks for a hub id in a local folder
+        model.save_pretrained(folder, save_embedding_layers=False)
+
+
+def restore(model: nn.Module, folder: Path) -> nn.Module:
+    """Put a written update on a base again."""
+    return PeftModel.from_pretrained(model, folder, is_trainable=False)
+
+
+def merge(model: nn.Module) -> nn.Module:
+    """Add the update to the plain weights below and give back the plain model."""
+    merged: nn.Module = model.merge_and_unload()
+    return merged
+
+
+def _in_fp32(model: nn.Module) -> nn.Module:
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return model

@@ -1,0 +1,58 @@
+"""The model that the loop trains: a transformers decoder, read pack by pack.
+
+Letters: T tokens of a pack, D model width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from appliance.dataset.pack import Pack
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecoderModel:
+    """A causal language model of transformers, with or without a PEFT adapter around it.
+
+    Attributes:
+        module: what owns the parameters.
+        decoder: the part that turns ids into final hidden states.
+        head: the language-model head, a linear layer without bias.
+    """
+
+    module: nn.Module
+    decoder: nn.Module
+    head: nn.Module
+
+    def read_hidden(self, pack: Pack) -> Tensor:
+        """Final hidden states of a pack, shape (T, D)."""
+        device = next(self.decoder.parameters()).device
+        output = self.decoder(
+            input_ids=torch.from_numpy(pack.token_ids_T)[None].to(device),
+            position_ids=torch.from_numpy(pack.positions_T)[None].to(device),
+            use_cache=False,
+            segments=pack.segments,
+        )
+        hidden_TD: Tensor = output.last_hidden_state[0]
+        return hidden_TD
+
+    def read_head(self) -> Tensor:
+        """Weight of the head, shape (V, D), with its low-rank update if it has one."""
+        base = getattr(self.head, "base_layer", self.head)
+        weight_VD: Tensor = base.weight
+        if base is not self.head and not self.head.disable_adapters:
+            for name in self.head.active_adapters:
+                down_RD, up_VR = self.head.lora_A[name].weight, self.head.lora_B[name].weight
+                weight_VD = weight_VD + self.head.scaling[name] * (up_VR @ down_RD)
+        return weight_VD
+
+
+def wrap_model(module: nn.Module) -> DecoderModel:
+    """Find decoder and head of a transformers model, or of a PEFT model around one."""
+    plain = module.get_base_model() if hasattr(module, "get_base_model") else module
+    return DecoderModel(
+        module=module, decoder=plain.get_decoder(), head=plain.get_output_embeddings()
+    )

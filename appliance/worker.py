@@ -1,0 +1,124 @@
+"""The child process that does a job: `python -m appliance.worker`, one job on stdin.
+
+One warm process runs all stages, because the libraries behind them take seconds to import. It dies
+with its parent, keeps its files closed to others, talks only through events (a JSON line each on
+stdout, and kept in the run), and never touches the terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import TextIO
+
+from appliance.errors import ApplianceError, InterruptedRun, ResourceError
+from appliance.events import Event, Failed, Finished, encode_event, write_events_to
+from appliance.jobs import TuneRequest
+from appliance.offline import go_offline
+from appliance.rundir import RunDir, close_to_others
+
+PR_SET_PDEATHSIG = 1
+"""From <linux/prctl.h>: the signal a process gets when its parent dies."""
+
+
+def main() -> int:
+    """Read a TuneRequest from stdin, do it, and return the exit code."""
+    request = TuneRequest.model_validate_json(sys.stdin.read())
+    _die_with_parent()
+    go_offline()
+    close_to_others()
+    events_out = _take_stdout(request.debug)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        failure = _run(request, events_out, stop)
+    except ApplianceError as exc:  # the run folder itself cannot be used
+        failure = Failed(what=exc.what, why=exc.why, fix=exc.fix, exit_code=exc.exit_code)
+    if failure is None:
+        return 0
+    _send(events_out, failure)
+    return failure.exit_code
+
+
+def _run(request: TuneRequest, events_out: TextIO, stop: threading.Event) -> Failed | None:
+    def on_event(event: Event) -> None:
+        _send(events_out, event)
+        if keep is not None:
+            keep(event)
+
+    keep = None
+    run = RunDir(Path(request.run), on_event, stop.is_set)
+    keep = write_events_to(run.path / "events.jsonl")
+    failure: Failed | None = None
+    try:
+        from appliance.pipeline import tune
+
+        result = tune(request, run)
+        on_event(Finished(result=result.model_dump_json()))
+    except ApplianceError as exc:
+        failure = Failed(what=exc.what, why=exc.why, fix=exc.fix, exit_code=exc.exit_code)
+    except (MemoryError, OSError) as exc:
+        failure = _describe_system_error(exc)
+    except Exception as exc:
+        failure = _describe_fault(exc, run.path)
+    finally:
+        run.close()
+    if failure is not None and failure.exit_code != InterruptedRun.exit_code:
+        keep(failure)
+    return failure
+
+
+def _describe_system_error(exc: MemoryError | OSError) -> Failed:
+    if isinstance(exc, MemoryError):
+        what, why = "out of memory", "the machine refused more memory"
+        fix = "close other programs, or --set tune.sequence_length=512"
+    else:
+        name = Path(exc.filename).name if isinstance(exc.filename, str) else ""
+        what = f"cannot use {name or 'a file of the run'}"
+        why, fix = exc.strerror or type(exc).__name__, "free disk space or mend permissions; run again"
+    return Failed(what=what, why=why, fix=fix, exit_code=ResourceError.exit_code)
+
+
+def _describe_fault(exc: Exception, run: Path) -> Failed:
+    """A fault of our own: the traceback goes to a private file, never to the screen."""
+    (run / "fault.txt").write_text("".join(traceback.format_exception(exc)))
+    return Failed(
+        what=f"the program failed ({type(exc).__name__})",
+        why=f"a fault of its own; the traceback is in {run / 'fault.txt'}",
+        fix="run the same command again; if it fails again, report it with that file",
+        exit_code=1,
+    )
+
+
+def _take_stdout(debug: bool) -> TextIO:
+    """Keep the real stdout for events; whatever a library prints goes to stderr or nowhere."""
+    events_out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    sink = 2 if debug else os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, 1)
+    if not debug:
+        os.dup2(sink, 2)
+    return events_out
+
+
+def _send(events_out: TextIO, event: Event) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        events_out.write(encode_event(event) + "\n")
+        events_out.flush()
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":  # every stage can be killed at any line: no need to be gentle
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == 1:  # it died before we asked
+            os._exit(InterruptedRun.exit_code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

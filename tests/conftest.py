@@ -1,0 +1,24 @@
+"""Shared by all tests: the offline environment, and where real documents may lie."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from appliance.offline import go_offline
+
+go_offline()
+
+ROOT = Path(__file__).resolve().parent.parent
+EMBEDDED = ROOT / "appliance" / "bases" / "embedded"
+
+
+@pytest.fixture(scope="session")
+def real_documents() -> Path:
+    """Openly licensed corpora: $APPLIANCE_TEST_DATA, or shared/data beside the repository."""
+    folder = Path(os.environ.get("APPLIANCE_TEST_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"real documents are not here ({folder}); set APPLIANCE_TEST_DATA")
+    return folder
