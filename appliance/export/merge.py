@@ -17,7 +17,7 @@ from torch import nn
 from appliance.dataset.pack import Pack
 from appliance.dataset.tokens import open_token_file
 from appliance.errors import ExportError
-from appliance.events import Note, Progress
+from appliance.events import Progress
 from appliance.rundir import StageFolder
 from appliance.tuning.load import load_base
 from appliance.tuning.loop import measure_loss
@@ -72,9 +72,6 @@ def merge(
             why=f"held-out losses of the merges: {losses}",
             fix="train again with a lower learning rate: --set tune.lr=<rate>",
         )
-    if len(losses) > 1:
-        scores = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
-        stage.on_event(Note(text=f"merged into the {best} weights ({scores})"))
     return MergedModel(
         folder=stage.locate("model"),
         merged_into=best,

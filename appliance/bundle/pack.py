@@ -1,0 +1,166 @@
+"""Everything that is needed to run a tuned model elsewhere, in one folder.
+
+The folder itself loads in ONNX Runtime GenAI. Beside the model lie the reports (numbers only: no
+text, question, answer or file name of a document), the model card and the manifest.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from appliance import __version__
+from appliance.bundle.card import write_card
+from appliance.bundle.manifest import MANIFEST, FileEntry, Manifest, hash_file, list_files
+from appliance.errors import ExportError
+from appliance.files import sync, write_text
+from appliance.rundir import StageFolder
+from appliance.values import (
+    BaseSpec,
+    Bundle,
+    Corpus,
+    Dataset,
+    EvalReport,
+    OnnxModel,
+    ParityReport,
+    TrainPlan,
+    TunedModel,
+)
+
+_LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "NOTICE.txt")
+"""Files of a base model that have to go where its weights go."""
+
+
+def pack(
+    onnx: OnnxModel,
+    base: BaseSpec,
+    plan: TrainPlan,
+    tuned: TunedModel,
+    report: EvalReport,
+    parity: ParityReport,
+    corpus: Corpus,
+    dataset: Dataset,
+    stage: StageFolder,
+    *,
+    read_clock: Callable[[], float] = time.time,
+) -> Bundle:
+    """Put the bundle together in the folder of its stage; the manifest is written last.
+
+    Args:
+        onnx: the model that ships.
+        base: what it was tuned from.
+        plan: how it was to be tuned.
+        tuned: how it was tuned.
+        report: base against tuned.
+        parity: how the shipped model compares with the tuned one.
+        corpus: counts of the documents.
+        dataset: counts of the examples.
+        stage: where to write.
+        read_clock: seconds since 1970.
+
+    Returns:
+        The bundle.
+
+    Raises:
+        ExportError: the ONNX folder is not the one that passed parity.
+    """
+    if onnx.precision != parity.shipped:
+        raise ExportError(
+            f"the model to pack is {onnx.precision}, parity was shown for {parity.shipped}",
+            why="only a model that passed its gates is packed",
+            fix="start the same command again",
+        )
+    folder = stage.folder
+    _clear(folder)
+    for path in sorted(stage.open(onnx.folder).iterdir()):
+        _place(path, folder / path.name)
+    for name in _LICENCE_FILES:
+        source = Path(base.folder) / name
+        if source.is_file():
+            shutil.copyfile(source, folder / f"BASE_{name}")
+    _write_reports(folder / "reports", plan, tuned, report, parity, corpus, dataset)
+    card = write_card(onnx, base, plan, tuned, report, parity, corpus, dataset)
+    write_text(folder / "MODEL_CARD.md", card)
+    created = datetime.datetime.fromtimestamp(read_clock(), datetime.UTC)
+    manifest = Manifest(
+        product_version=__version__,
+        created=created.isoformat(timespec="seconds"),
+        base=base.name,
+        licence=base.licence,
+        method=tuned.method,
+        precision=onnx.precision,
+        files=tuple(_list_entries(folder)),
+    )
+    write_text(folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
+    return Bundle(
+        folder=stage.name,
+        manifest_sha256=hash_file(folder / MANIFEST),
+        num_bytes=manifest.num_bytes,
+    )
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an interrupted attempt left."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _place(source: Path, target: Path) -> None:
+    """Give a file a second name, for models are large; copy it where that cannot be."""
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
+
+
+def _list_entries(folder: Path) -> list[FileEntry]:
+    entries = []
+    for name, path in list_files(folder):
+        sync(path)
+        entries.append(FileEntry(path=name, num_bytes=path.stat().st_size, sha256=hash_file(path)))
+    return entries
+
+
+def _write_reports(
+    folder: Path,
+    plan: TrainPlan,
+    tuned: TunedModel,
+    report: EvalReport,
+    parity: ParityReport,
+    corpus: Corpus,
+    dataset: Dataset,
+) -> None:
+    """One file a subject; what names a file or a folder of the run is left out."""
+    splits = {"train": dataset.train, "valid": dataset.valid, "test": dataset.test}
+    reports: dict[str, dict[str, Any]] = {
+        "plan": plan.model_dump(mode="json"),
+        "tuning": tuned.model_dump(mode="json", exclude={"folder"}),
+        "evaluation": report.model_dump(mode="json", exclude={"answers_file"}),
+        "parity": parity.model_dump(mode="json"),
+        "ledger": {
+            "corpus": corpus.model_dump(
+                mode="json", exclude={"documents_file", "ledger_file", "sha256"}
+            ),
+            "dataset": dataset.model_dump(
+                mode="json",
+                exclude={"questions_file", "ledger_file", "sha256", *splits},
+            ),
+            "splits": {
+                name: split.model_dump(mode="json", exclude={"folder"})
+                for name, split in splits.items()
+            },
+        },
+    }
+    folder.mkdir()
+    for name, body in reports.items():
+        write_text(folder / f"{name}.json", json.dumps(body, indent=1) + "\n")
+    sync(folder)

@@ -1,0 +1,134 @@
+"""Whether a bundle is what its manifest says: every file there, none changed, none added.
+
+Needs nothing but the standard library and the records; works on a copy of a bundle anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path, PurePosixPath
+
+from pydantic import ValidationError
+
+from appliance.bundle.manifest import MANIFEST, FileEntry, Manifest, hash_file, list_files
+from appliance.errors import BundleError
+
+_COPY_AGAIN = "copy the bundle again from where it was made, or make it again"
+
+
+def find_bundle(path: Path) -> Path:
+    """The folder of a bundle, from itself or from the run that made it.
+
+    Raises:
+        BundleError: there is no bundle.
+    """
+    for folder in (path, path / "bundle"):
+        if (folder / MANIFEST).is_file():
+            return folder
+    if not path.exists():
+        why = "nothing has this name"
+    elif (path / "bundle.partial").exists() or (path / "events.jsonl").exists():
+        why = "it is a run that has not made its bundle yet"
+    else:
+        why = f"it holds no {MANIFEST}, and no folder 'bundle' with one"
+    raise BundleError(
+        f"{path} is not a bundle",
+        why=why,
+        fix="name a bundle, or a finished run: appliance tune ./company_docs makes one",
+    )
+
+
+def verify_bundle(path: Path) -> Manifest:
+    """Hold every file of a bundle against the manifest.
+
+    Args:
+        path: a bundle, or the run that made it.
+
+    Returns:
+        The manifest, when everything is as it says.
+
+    Raises:
+        BundleError: there is no bundle; the manifest is broken; a file is missing, changed or was
+            added (it is named); or an entry points out of the bundle.
+    """
+    folder = find_bundle(path)
+    present = dict(list_files(folder))
+    for name, file in {MANIFEST: folder / MANIFEST, **present}.items():
+        if not stat.S_ISREG(file.lstat().st_mode):
+            raise BundleError(
+                f"the bundle holds {name}, which is not a plain file",
+                why="a link could lead out of the bundle",
+                fix=_COPY_AGAIN,
+            )
+    manifest = read_manifest(folder)
+    for entry in manifest.files:
+        _check_file(entry, present.pop(entry.path, None))
+    if present:
+        raise BundleError(
+            f"the bundle holds {min(present)}, which is not in its manifest",
+            why=f"{len(present)} file{'s were' if len(present) > 1 else ' was'} added",
+            fix="remove what was added, or copy the bundle again",
+        )
+    return manifest
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a bundle, checked in itself but not against the files.
+
+    Raises:
+        BundleError: it is not readable, not of this version, or names a path that it must not.
+    """
+    try:
+        text = (folder / MANIFEST).read_text(encoding="utf-8")
+        version = json.loads(text).get("schema_version")
+        if version != 1:
+            raise BundleError(
+                "the bundle was made by another version of the program",
+                why=f"its manifest has the schema {version!r}, this version reads 1",
+                fix="use the version that made it, or install the current one",
+            )
+        manifest = Manifest.model_validate_json(text)
+    except (OSError, ValueError, AttributeError) as exc:
+        fault = exc.errors()[0] if isinstance(exc, ValidationError) else None
+        where = ".".join(map(str, fault["loc"])) + ": " + fault["msg"] if fault else str(exc)
+        raise BundleError(
+            "the manifest of the bundle cannot be read", why=where, fix=_COPY_AGAIN
+        ) from exc
+    names = [entry.path for entry in manifest.files]
+    for name in names:
+        if not _is_inside(name) or names.count(name) > 1:
+            raise BundleError(
+                "the manifest of the bundle names a path that it must not",
+                why=f"{name!r} is absolute, leads out of the bundle, or stands there twice",
+                fix="do not use this bundle: it was not made by this program",
+            )
+    return manifest
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a name is a plain relative path, written in its only form."""
+    path = PurePosixPath(name)
+    plain = "\\" not in name and "\0" not in name and ":" not in name
+    inside = not path.is_absolute() and ".." not in path.parts and path.parts
+    return bool(plain and inside and path.as_posix() == name and name != MANIFEST)
+
+
+def _check_file(entry: FileEntry, path: Path | None) -> None:
+    if path is None:
+        raise BundleError(
+            f"{entry.path} is missing from the bundle",
+            why=f"the manifest lists it with {entry.num_bytes:,} bytes",
+            fix=_COPY_AGAIN,
+        )
+    num_bytes = path.stat().st_size
+    if num_bytes != entry.num_bytes:
+        why = f"it has {num_bytes:,} bytes, the manifest says {entry.num_bytes:,}"
+    else:
+        sha256 = hash_file(path)
+        if sha256 == entry.sha256:
+            return
+        why = f"its sha256 is {sha256[:12]}…, the manifest says {entry.sha256[:12]}…"
+    raise BundleError(
+        f"{entry.path} in the bundle is not what was packed", why=why, fix=_COPY_AGAIN
+    )

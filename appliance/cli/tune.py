@@ -1,0 +1,65 @@
+"""`appliance tune`: start the worker, draw what it tells, print the result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+EXAMPLE = """
+\b
+Example:
+  appliance tune ./company_docs
+  appliance tune ./company_docs --base ./models/Qwen3-0.6B --set tune.epochs=1
+  appliance tune ./company_docs --json > result.json
+"""
+
+
+@click.command(epilog=EXAMPLE)
+@click.argument("documents", type=click.Path(path_type=Path))
+@click.option("--base", help="A model folder, or 'embedded'. Default: the largest that fits.")
+@click.option("--recipe", type=click.Path(path_type=Path), help="A recipe file (YAML).")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change one key.")
+@click.option(
+    "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
+    help="Where runs are kept.",
+)
+@click.option("--fresh", is_flag=True, help="Forget what an earlier attempt did.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
+@click.pass_obj
+def tune(
+    debug: bool | None,
+    documents: Path,
+    base: str | None,
+    recipe: Path | None,
+    settings: tuple[str, ...],
+    runs: Path,
+    fresh: bool,
+    as_json: bool,
+) -> None:
+    """Fine-tune a base model on DOCUMENTS, prove it, export it, pack it.
+
+    Killed or stopped, the same command goes on where it was.
+    """
+    from appliance.cli.follow import follow_job
+    from appliance.documents.walk import scan_folder
+    from appliance.jobs import TuneRequest, forget_run, name_run
+    from appliance.recipe import load_recipe
+
+    chosen = load_recipe(recipe, settings)
+    scan_folder(documents)
+    path = runs.absolute() / name_run(documents, base, chosen)
+    request = TuneRequest(
+        documents=str(documents.absolute()),
+        base=str(Path(base).absolute()) if base and Path(base).exists() else base,
+        recipe=chosen,
+        run=str(path),
+        debug=bool(debug),
+    )
+    if fresh:
+        forget_run(path)
+    result = follow_job(request, as_json=as_json)
+    if as_json:
+        from appliance.cli.output import print_json
+
+        print_json(result)

@@ -1,0 +1,190 @@
+"""A corpus becomes a dataset: three splits of examples, held-out questions, and a token ledger.
+
+The steps are elsewhere (blocks, units, split, examples, questions). This file puts them in order,
+writes what they give, and checks that the ledger balances.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from appliance.dataset.blocks import split_blocks
+from appliance.dataset.examples import Limits, SplitExamples, make_split
+from appliance.dataset.questions import choose_questions
+from appliance.dataset.split import SPLITS, assign_splits
+from appliance.dataset.template import ChatTemplate, load_chat_template
+from appliance.dataset.tokenizer import TextTokenizer, load_tokenizer
+from appliance.dataset.tokens import write_token_file
+from appliance.dataset.units import DocumentBlocks, Unit, make_units
+from appliance.errors import InterruptedRun
+from appliance.events import Note, Progress
+from appliance.recipe import DatasetRecipe
+from appliance.rundir import StageFolder
+from appliance.values import BaseSpec, Corpus, Dataset, Document, Split, TokenVerdict
+
+_MIN_EXAMPLE_TOKENS = 512
+_CHAT_MARGIN = 128
+_MIN_DOCUMENTS = 3
+
+
+def build_dataset(
+    corpus: Corpus, base: BaseSpec, recipe: DatasetRecipe, stage: StageFolder
+) -> Dataset:
+    """Make the training examples of a corpus for one base model.
+
+    Args:
+        corpus: what `read_corpus` returned.
+        base: whose tokenizer, chat template and context decide how text becomes tokens.
+        recipe: lengths, shares, pairs and seed.
+        stage: where the splits, questions.jsonl and ledger.jsonl are written.
+
+    Returns:
+        The dataset: counts, and where its files are.
+
+    Raises:
+        DocumentsError: there is too little text.
+        BaseModelError: the tokenizer or chat template of the base cannot be used.
+        InterruptedRun: the person wants to stop.
+    """
+    tokenizer = load_tokenizer(Path(base.folder))
+    template = ChatTemplate(load_chat_template(Path(base.folder)), tokenizer)
+    documents = _read_documents(stage.open(corpus.documents_file))
+    limits = _set_limits(base, recipe)
+    units = _cut_documents(documents, tokenizer, limits, stage)
+    names = assign_splits(
+        units, valid_share=recipe.valid_share, test_share=recipe.test_share, seed=recipe.seed
+    )
+    by_number = {document.number: document for document in documents}
+    splits: dict[str, SplitExamples] = {}
+    values: dict[str, Split] = {}
+    for name in SPLITS:
+        _check_stop(stage)
+        chosen = [unit for unit in units if names[unit.number] == name]
+        splits[name] = make_split(chosen, by_number, tokenizer, template, limits)
+        values[name] = _write_split(name, splits[name], base, stage)
+    return _finish(splits, values, by_number, stage)
+
+
+def _read_documents(path: Path) -> list[Document]:
+    with path.open(encoding="utf-8") as lines:
+        return [Document.model_validate_json(line) for line in lines]
+
+
+def _set_limits(base: BaseSpec, recipe: DatasetRecipe) -> Limits:
+    longest = max(_MIN_EXAMPLE_TOKENS, recipe.passage_tokens + _CHAT_MARGIN)
+    return Limits(
+        passage=min(base.context, recipe.passage_tokens),
+        example=min(base.context, longest),
+        pairs=recipe.pairs,
+        seed=recipe.seed,
+    )
+
+
+def _cut_documents(
+    documents: Sequence[Document], tokenizer: TextTokenizer, limits: Limits, stage: StageFolder
+) -> list[Unit]:
+    """Units of all documents; sections where there are hardly any documents."""
+    block_tokens = max(8, limits.passage * 3 // 4)
+    cut: list[DocumentBlocks] = []
+    for done, document in enumerate(documents, start=1):
+        _check_stop(stage)
+        blocks = split_blocks(document.text, document.title, tokenizer, block_tokens)
+        counts = [
+            sum(tokenizer.count([turn.content for turn in turns]))
+            for turns in document.conversations
+        ]
+        cut.append(
+            DocumentBlocks(
+                document=document, blocks=tuple(blocks), conversation_tokens=tuple(counts)
+            )
+        )
+        stage.on_event(
+            Progress(stage=stage.name, done=done, total=len(documents), unit="documents")
+        )
+    units = make_units(cut, by_section=False)
+    if len({unit.family for unit in units}) >= _MIN_DOCUMENTS:
+        return units
+    stage.on_event(
+        Note(
+            text=f"only {len(documents)} document{'s' if len(documents) != 1 else ''}: "
+            "training and test were divided by sections, so the verdict is about sections not "
+            "seen, not about documents not seen"
+        )
+    )
+    return make_units(cut, by_section=True)
+
+
+def _write_split(name: str, made: SplitExamples, base: BaseSpec, stage: StageFolder) -> Split:
+    file = write_token_file(stage.folder / name, made.examples, base.vocab_size)
+    return Split(
+        folder=stage.locate(name),
+        num_documents=made.num_units,
+        num_examples=len(made.examples),
+        num_tokens=file.num_tokens,
+        num_labels=int(file.count_labels().sum()),
+    )
+
+
+def _finish(
+    splits: dict[str, SplitExamples],
+    values: dict[str, Split],
+    documents: dict[int, Document],
+    stage: StageFolder,
+) -> Dataset:
+    verdicts = _settle(splits, documents)
+    questions = choose_questions(splits["test"].candidates)
+    for name, rows in (("ledger.jsonl", verdicts), ("questions.jsonl", questions)):
+        lines = "".join(row.model_dump_json() + "\n" for row in rows)
+        (stage.folder / name).write_text(lines, encoding="utf-8")
+    lengths = [len(e.token_ids) for made in splits.values() for e in made.examples]
+    return Dataset(
+        train=values["train"],
+        valid=values["valid"],
+        test=values["test"],
+        questions_file=stage.locate("questions.jsonl"),
+        ledger_file=stage.locate("ledger.jsonl"),
+        num_questions=len(questions),
+        num_tokens_dropped=sum(verdict.num_dropped for verdict in verdicts),
+        num_tokens_repeated=sum(verdict.num_repeated for verdict in verdicts),
+        longest_example=max(lengths),
+        sha256=_hash_splits(stage.folder),
+    )
+
+
+def _settle(splits: dict[str, SplitExamples], documents: dict[int, Document]) -> list[TokenVerdict]:
+    """A line for every document and split it has a part in; each must balance."""
+    verdicts = []
+    for name in SPLITS:
+        for number, account in splits[name].accounts.items():
+            assert account.num_tokens == account.num_used + account.num_dropped, number
+            verdicts.append(
+                TokenVerdict(
+                    source=documents[number].source,
+                    split=name,
+                    num_tokens=account.num_tokens,
+                    num_used=account.num_used,
+                    num_dropped=account.num_dropped,
+                    num_repeated=account.num_repeated,
+                    reason="; ".join(sorted(account.reasons)),
+                )
+            )
+    return sorted(verdicts, key=lambda verdict: (verdict.source, verdict.split))
+
+
+def _hash_splits(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for name in SPLITS:
+        for file in ("tokens.bin", "supervised.bin", "examples.npy"):
+            digest.update((folder / name / file).read_bytes())
+    return digest.hexdigest()
+
+
+def _check_stop(stage: StageFolder) -> None:
+    if stage.should_stop():
+        raise InterruptedRun(
+            "stopped while the dataset was built",
+            why="the person asked for it",
+            fix="run the same command again",
+        )

@@ -1,0 +1,64 @@
+"""What stands inside a line of markdown: links, images, tags, emphasis, escapes."""
+
+from __future__ import annotations
+
+import re
+
+_IMAGE = re.compile(r"!\[[^\[\]]*\](?:\([^()]*(?:\([^()]*\)[^()]*)*\)|\[[^\[\]]*\])")
+_LINK = re.compile(r"\[((?:[^\[\]]|\\.|\[[^\[\]]*\])*)\]\((?:[^()\\]|\\.|\([^()]*\))*\)")
+_EMPTY_LINK = re.compile(r"\[([^\[\]]*)\]\(\s*\)")
+_REFERENCE_LINK = re.compile(r"\[([^\[\]]+)\]\[[^\[\]]*\]")
+_DEFINITION = re.compile(r"^\s{0,3}\[[^\]^]+\]:\s+\S+.*$")
+_FOOTNOTE = re.compile(r"\[\^[^\]\s]+\]:?")
+_AUTOLINK = re.compile(r"<((?:https?|mailto|ftp):[^<>\s]+|[\w.+-]+@[\w.-]+)>")
+_LINE_BREAK = re.compile(r"<br\s*/?>", re.I)
+_TAG = re.compile(r"</?[a-zA-Z][a-zA-Z0-9:-]*(?:\s[^<>]{0,1000})?/?>")
+_ATTRIBUTES = re.compile(r"\{[:#.][^{}\n]{0,200}\}")
+_STRONG = re.compile(r"(\*\*\*|\*\*|~~)(?=\S)(.+?)(?<=\S)\1")
+_STRONG_LOW = re.compile(r"(?<![\w_])(___|__)(?=[^\s_])(.+?)(?<=[^\s_])\1(?![\w_])")
+_EMPHASIS = re.compile(r"(?<![\w*])\*(?=[^\s*])([^*\n]+?)(?<=[^\s*])\*(?![\w*])")
+_EMPHASIS_LOW = re.compile(r"(?<![\w_/])_(?=[^\s_])([^_\n]+?)(?<=[^\s_])_(?![\w_])")
+_CODE = re.compile(r"(`+)(?!`)(.+?)(?<!`)\1(?!`)")
+_ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
+_STRAY_STARS = re.compile(r"\*{2,}")
+_BLOB = re.compile(r"(?:data:[\w/+.-]+;base64,)?[A-Za-z0-9+/]{400,}={0,2}")
+_LEADERS = re.compile(r"(?:\.\s?){5,}|_{4,}|-{6,}|…{3,}")
+
+
+def clean_inline(line: str) -> str:
+    """A line without markup: the words stay, what they were wrapped in goes."""
+    if len(line) > 400:
+        line = _BLOB.sub("", line)
+    if "[" in line:
+        line = _strip_links(line)
+    if "<" in line:
+        line = _TAG.sub("", _LINE_BREAK.sub(" ", _AUTOLINK.sub(r"\1", line)))
+    if "{" in line:
+        line = _ATTRIBUTES.sub("", line)
+    if "*" in line or "~~" in line:
+        line = _EMPHASIS.sub(r"\1", _STRONG.sub(r"\2", _STRONG.sub(r"\2", line)))
+        line = _STRAY_STARS.sub("", line) if line.strip("* ") else line
+    if "_" in line:
+        line = _EMPHASIS_LOW.sub(r"\1", _STRONG_LOW.sub(r"\2", line))
+    if "`" in line:
+        line = _CODE.sub(r"\2", line)
+    if "\\" in line:
+        line = _EMPTY_LINK.sub(r"\1", _ESCAPE.sub(r"\1", line).rstrip("\\"))
+    return _shorten_leaders(line)
+
+
+def _strip_links(line: str) -> str:
+    if _DEFINITION.match(line):
+        return ""
+    line = _LINK.sub(r"\1", _IMAGE.sub("", line))
+    line = _LINK.sub(r"\1", line)  # an image inside a link is gone by now
+    return _FOOTNOTE.sub("", _REFERENCE_LINK.sub(r"\1", line))
+
+
+def _shorten_leaders(line: str) -> str:
+    """Dots of a table of contents and lines to write on say nothing at any length."""
+    if "...." not in line and ". . ." not in line and "____" not in line and "------" not in line:
+        return line
+    if line.lstrip().startswith(("|", "-----")):
+        return line
+    return _LEADERS.sub(lambda match: "___" if match[0][0] == "_" else " ", line)

@@ -1,0 +1,150 @@
+"""Finding the files of a folder, in an order that does not depend on the disk.
+
+Nothing is opened here. Links, devices, pipes and hidden names are listed, never followed: each gets
+a verdict in the ledger, written by `read.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from appliance.errors import DocumentsError
+from appliance.values import DocumentsFolder
+
+Kind = Literal["file", "hidden", "link", "special", "closed"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """Something that lies in the folder.
+
+    Attributes:
+        path: absolute path, as the system spells it.
+        name: relative to the folder, as text for people: never fails to encode.
+        kind: a plain file; a hidden file or folder; a link; a device, pipe or socket; a folder
+            that may not be opened.
+        num_bytes: size of a plain file, else 0.
+        modified: modification time in nanoseconds.
+    """
+
+    path: Path
+    name: str
+    kind: Kind
+    num_bytes: int
+    modified: int
+
+
+def scan_folder(path: Path) -> DocumentsFolder:
+    """Look at a folder of documents without opening any of them.
+
+    Raises:
+        DocumentsError: it is missing, is no folder, may not be opened, or holds no file.
+    """
+    folder = path.expanduser().absolute()
+    _check_folder(folder)
+    entries = list_entries(folder)
+    if not entries:
+        raise DocumentsError(
+            f"no documents in {folder}",
+            why="the folder holds no file",
+            fix="put documents into it: text, markdown, html, pdf, office, csv or json lines",
+        )
+    return DocumentsFolder(
+        path=str(folder),
+        fingerprint=fingerprint_entries(entries),
+        num_files=len(entries),
+        num_bytes=sum(entry.num_bytes for entry in entries),
+    )
+
+
+def list_entries(folder: Path) -> list[Entry]:
+    """Everything below a folder that needs a verdict, sorted by name."""
+    return sorted(_walk(folder, folder), key=lambda entry: (entry.name, str(entry.path)))
+
+
+def fingerprint_entries(entries: list[Entry]) -> str:
+    """sha256 over name, kind, size and modification time of every entry."""
+    digest = hashlib.sha256()
+    for entry in entries:
+        line = f"{entry.name}\0{entry.kind}\0{entry.num_bytes}\0{entry.modified}\n"
+        digest.update(line.encode())
+    return digest.hexdigest()
+
+
+def _check_folder(folder: Path) -> None:
+    try:
+        is_folder = stat.S_ISDIR(folder.stat().st_mode)
+        if is_folder:
+            os.scandir(folder).close()
+    except FileNotFoundError as exc:
+        raise DocumentsError(
+            f"folder {folder} is not there",
+            why="nothing has this name",
+            fix="name an existing folder: appliance tune ./company_docs",
+        ) from exc
+    except PermissionError as exc:
+        raise DocumentsError(
+            f"folder {folder} cannot be opened",
+            why="this user has no permission to list it",
+            fix=f"give it permission, for example: chmod -R u+rX {folder}",
+        ) from exc
+    except OSError as exc:
+        raise DocumentsError(
+            f"folder {folder} cannot be opened",
+            why=exc.strerror or type(exc).__name__,
+            fix="check the disk or the network share, then run the same command again",
+        ) from exc
+    if not is_folder:
+        raise DocumentsError(
+            f"{folder} is not a folder",
+            why="documents are read from a folder, this is a single file",
+            fix="put the file into a folder of its own and name the folder",
+        )
+
+
+def _walk(root: Path, folder: Path) -> Iterator[Entry]:
+    with os.scandir(folder) as found:
+        items = sorted(found, key=lambda item: item.name)
+    for item in items:
+        entry = _describe(root, item)
+        if entry is not None:
+            yield entry
+            continue
+        try:
+            yield from _walk(root, Path(item.path))
+        except OSError:
+            yield _make(root, item, "closed")
+
+
+def _describe(root: Path, item: os.DirEntry[str]) -> Entry | None:
+    """The entry of an item, or None for a folder that is to be walked."""
+    if item.is_symlink():
+        return _make(root, item, "link")
+    if item.name.startswith("."):
+        return _make(root, item, "hidden")
+    if item.is_dir(follow_symlinks=False):
+        return None
+    return _make(root, item, "file" if item.is_file(follow_symlinks=False) else "special")
+
+
+def _make(root: Path, item: os.DirEntry[str], kind: Kind) -> Entry:
+    path = Path(item.path)
+    name = str(path.relative_to(root)) + ("/" if item.is_dir(follow_symlinks=False) else "")
+    try:
+        status = item.stat(follow_symlinks=False)
+        num_bytes, modified = status.st_size, status.st_mtime_ns
+    except OSError:
+        num_bytes, modified = 0, 0
+    return Entry(
+        path=path,
+        name=name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"),
+        kind=kind,
+        num_bytes=num_bytes if kind in ("file", "hidden") and not name.endswith("/") else 0,
+        modified=modified,
+    )

@@ -1,0 +1,71 @@
+"""A folder becomes a corpus, in one call."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from appliance.documents.read import read_corpus
+from appliance.documents.walk import scan_folder
+from appliance.events import Event
+from appliance.recipe import DocumentsRecipe
+from appliance.rundir import StageFolder
+from appliance.values import Corpus, Document, FileVerdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    corpus: Corpus
+    documents: dict[str, Document]
+    verdicts: dict[str, FileVerdict]
+    events: list[Event]
+    stage: Path
+
+    @property
+    def written(self) -> str:
+        return "".join(path.read_text(encoding="utf-8") for path in self.stage.iterdir())
+
+
+ReadFolder = Callable[..., Reading]
+
+
+@pytest.fixture
+def read_folder(tmp_path: Path) -> ReadFolder:
+    def read(folder: Path, should_stop: Callable[[], bool] = lambda: False, **recipe) -> Reading:
+        stage = tmp_path / "run" / "documents"
+        stage.mkdir(parents=True, exist_ok=True)
+        events: list[Event] = []
+        corpus = read_corpus(
+            scan_folder(folder),
+            DocumentsRecipe(**recipe),
+            StageFolder(
+                name="documents",
+                folder=stage,
+                run=stage.parent,
+                on_event=events.append,
+                should_stop=should_stop,
+            ),
+        )
+        documents = [json.loads(line) for line in (stage / "documents.jsonl").open()]
+        verdicts = [json.loads(line) for line in (stage / "ledger.jsonl").open()]
+        return Reading(
+            corpus=corpus,
+            documents={row["source"]: Document.model_validate(row) for row in documents},
+            verdicts={row["path"]: FileVerdict.model_validate(row) for row in verdicts},
+            events=events,
+            stage=stage,
+        )
+
+    return read
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "good.md").write_text("# Good\n\nThis document can always be read by anybody.\n")
+    return folder
