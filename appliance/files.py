@@ -1,4 +1,4 @@
-"""Files that are whole or not there: write under a temporary name, fsync, rename, fsync the folder."""
+"""Files that are whole or not there: temporary name, fsync, rename, fsync of the folder."""
 
 from __future__ import annotations
 

@@ -55,6 +55,9 @@ class TuneRecipe(_Section):
     epochs: int | Literal["auto"] = Field("auto", description="auto: more text, fewer epochs.")
     sequence_length: int | Literal["auto"] = Field("auto", description="Tokens of a pack.")
     threads: int | Literal["auto"] = Field("auto", description="Processor cores.")
+    checkpoint_seconds: float = Field(
+        30.0, gt=0, description="Time between checkpoints: what a power cut may cost."
+    )
     seed: int = Field(20261123, description="Initial weights and order.")
 
 
@@ -63,9 +66,7 @@ class EvaluateRecipe(_Section):
 
     max_tokens: int = Field(60_000, ge=256, description="Tokens of the test split scored at most.")
     num_questions: int = Field(12, ge=0, description="Held-out questions answered.")
-    require_improvement: bool = Field(
-        True, description="No bundle unless the held-out loss fell."
-    )
+    require_improvement: bool = Field(True, description="No bundle unless the held-out loss fell.")
     answer_tokens: int = Field(48, ge=1, description="Tokens of an answer at most.")
 
 
@@ -82,11 +83,11 @@ class ExportRecipe(_Section):
 class Recipe(_Section):
     """All decisions of a job."""
 
-    documents: DocumentsRecipe = DocumentsRecipe()  # type: ignore[call-arg]
-    dataset: DatasetRecipe = DatasetRecipe()  # type: ignore[call-arg]
-    tune: TuneRecipe = TuneRecipe()  # type: ignore[call-arg]
-    evaluate: EvaluateRecipe = EvaluateRecipe()  # type: ignore[call-arg]
-    export: ExportRecipe = ExportRecipe()  # type: ignore[call-arg]
+    documents: DocumentsRecipe = DocumentsRecipe()
+    dataset: DatasetRecipe = DatasetRecipe()
+    tune: TuneRecipe = TuneRecipe()
+    evaluate: EvaluateRecipe = EvaluateRecipe()
+    export: ExportRecipe = ExportRecipe()
 
 
 def load_recipe(path: Path | None, settings: tuple[str, ...] = ()) -> Recipe:

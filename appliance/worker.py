@@ -82,7 +82,10 @@ def _describe_system_error(exc: MemoryError | OSError) -> Failed:
     else:
         name = Path(exc.filename).name if isinstance(exc.filename, str) else ""
         what = f"cannot use {name or 'a file of the run'}"
-        why, fix = exc.strerror or type(exc).__name__, "free disk space or mend permissions; run again"
+        why, fix = (
+            exc.strerror or type(exc).__name__,
+            "free disk space or mend permissions; run again",
+        )
     return Failed(what=what, why=why, fix=fix, exit_code=ResourceError.exit_code)
 
 

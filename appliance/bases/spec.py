@@ -1,7 +1,7 @@
 """A base model on disk: read, checked and described without loading it.
 
-A folder is refused here, before anything is trained, when it would fail or mislead later: code in it,
-pickle, missing or damaged weights, no tokenizer. Nothing is ever downloaded.
+A folder is refused here, before anything is trained, when it would fail or mislead later: code in
+it, pickle, missing or damaged weights, no tokenizer. Nothing is ever downloaded.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from appliance.bases.families import (
     find_why_not_exportable,
     list_tensors,
 )
+from appliance.bases.licence import read_licence
 from appliance.bases.weights import Weights, read_weights
 from appliance.errors import BaseModelError
 from appliance.units import MIB
@@ -96,36 +97,14 @@ def explain_missing(base: str) -> BaseModelError:
         return BaseModelError(
             f"base model {base} is not on this machine",
             why="it looks like the name of a model on a hub, and nothing is ever downloaded",
-            fix=f"download it elsewhere, copy its folder here, and pass --base PATH/{base.split('/')[1]}",
+            fix="download it elsewhere, copy its folder here, and pass "
+            f"--base PATH/{base.split('/')[1]}",
         )
     return BaseModelError(
         f"base model folder {base} is not there",
         why="no folder has this name",
         fix="pass the path of a model folder, or --base embedded for the model that ships inside",
     )
-
-
-def read_licence(folder: Path) -> str:
-    """Licence from the front matter of README.md, else from the text of LICENSE, else "unknown"."""
-    readme = _read_text(folder / "README.md")
-    if readme.startswith("---"):
-        front = readme[3:].split("\n---", 1)[0]
-        found = dict(re.findall(r"^(license|license_name):\s*['\"]?([^'\"\n]+)", front, re.MULTILINE))
-        named = found.get("license", "").strip()
-        if named == "other":
-            named = found.get("license_name", named).strip()
-        if named:
-            return named
-    text = next((t for n in ("LICENSE", "LICENSE.txt", "LICENSE.md") if (t := _read_text(folder / n))), "")
-    for identifier, pattern in (
-        ("apache-2.0", r"Apache License,?\s+Version 2\.0"),
-        ("mit", r"\bMIT License\b"),
-        ("cc0-1.0", r"\bCC0 1\.0\b"),
-        ("cc-by-4.0", r"Creative Commons Attribution 4\.0"),
-    ):
-        if re.search(pattern, text):
-            return identifier
-    return "unknown"
 
 
 def hash_base(folder: Path, weights: Weights) -> str:
@@ -255,10 +234,3 @@ def _check_tensors(
                 why=f"tensor {name} {state}; config.json asks for {list(size)}",
                 fix="copy the model folder again; config.json and weights must belong together",
             )
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

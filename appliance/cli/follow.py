@@ -76,8 +76,9 @@ def follow_job(request: TuneRequest, *, as_json: bool) -> dict[str, Any]:
         raise _rebuild_error(ending)
     raise ApplianceError(
         "the worker ended without a word",
-        why=f"exit code {code}" if code >= 0 else f"killed by signal {-code}"
-        + (" (out of memory?)" if code == -signal.SIGKILL else ""),
+        why=f"exit code {code}"
+        if code >= 0
+        else f"killed by signal {-code}" + (" (out of memory?)" if code == -signal.SIGKILL else ""),
         fix="run the same command again: it goes on from the last finished stage or checkpoint",
     )
 
@@ -114,7 +115,9 @@ def _hand_interrupts_to(worker: subprocess.Popen[str]) -> Iterator[None]:
         worker.send_signal(signal.SIGINT)
         sys.stderr.write("\nstopping at the next safe point; Ctrl-C again to stop at once\n")
 
-    old = {number: signal.signal(number, on_interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    old = {
+        number: signal.signal(number, on_interrupt) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:

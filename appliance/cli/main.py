@@ -48,7 +48,7 @@ class _LazyGroup(click.Group):
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.pass_context
 def cli(ctx: click.Context, debug: bool) -> None:
-    """Fine-tune, prove, export and serve a language model on your own documents.
+    r"""Fine-tune, prove, export and serve a language model on your own documents.
 
     \b
     Example:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -21,7 +22,10 @@ Example:
 @click.option("--recipe", type=click.Path(path_type=Path), help="A recipe file (YAML).")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change one key.")
 @click.option(
-    "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
+    "--runs",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
     help="Where runs are kept.",
 )
 @click.option("--fresh", is_flag=True, help="Forget what an earlier attempt did.")
@@ -41,6 +45,7 @@ def tune(
 
     Killed or stopped, the same command goes on where it was.
     """
+    from appliance.bases.catalogue import find_bases
     from appliance.cli.follow import follow_job
     from appliance.documents.walk import scan_folder
     from appliance.jobs import TuneRequest, forget_run, name_run
@@ -48,6 +53,7 @@ def tune(
 
     chosen = load_recipe(recipe, settings)
     scan_folder(documents)
+    find_bases(base)
     path = runs.absolute() / name_run(documents, base, chosen)
     request = TuneRequest(
         documents=str(documents.absolute()),
@@ -60,6 +66,4 @@ def tune(
         forget_run(path)
     result = follow_job(request, as_json=as_json)
     if as_json:
-        from appliance.cli.output import print_json
-
-        print_json(result)
+        click.echo(json.dumps(result, indent=1))

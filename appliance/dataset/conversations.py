@@ -83,14 +83,20 @@ def encode_conversation(
 
 
 def mark_answers(rendered: Rendered, encoding: Encoding) -> list[bool]:
-    """Which tokens lie inside an answer (its end-of-turn token included)."""
+    """Which tokens lie inside an answer (its end-of-turn token included).
+
+    A first token that takes the space in front of an answer along, as in `Answer: Yes`, counts:
+    the model has to write it.
+    """
+    nowhere = (len(rendered.text), len(rendered.text))
     spans = iter(rendered.spans)
-    start, end = next(spans, (len(rendered.text), len(rendered.text)))
+    start, end = next(spans, nowhere)
     marks = []
     for first, last in encoding.offsets:
         while first >= end and end < len(rendered.text):
-            start, end = next(spans, (len(rendered.text), len(rendered.text)))
-        marks.append(start <= first and last <= end and first < end)
+            start, end = next(spans, nowhere)
+        is_inside = start <= first or not rendered.text[first:start].strip(" ")
+        marks.append(is_inside and start < last <= end)
     return marks
 
 

@@ -136,7 +136,8 @@ def _make_pair(
     max_tokens: int,
 ) -> Pair | None:
     kept = cut_at_sentence(answer, tokenizer, max_tokens).strip()
-    num_whole, num_kept = tokenizer.count([answer, kept])
+    num_kept, *rest = tokenizer.count([kept] if kept == answer else [kept, answer])
+    num_whole = rest[0] if rest else num_kept
     least = 1 if is_real else _MIN_ANSWER_TOKENS
     is_opening = kept.endswith(":") and not is_real
     if num_kept < least or is_opening or not any(map(str.isalnum, kept)):

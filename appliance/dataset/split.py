@@ -2,7 +2,8 @@
 
 The split goes by families of units (see `units.py`), largest first, each to the split that is
 furthest behind its share of tokens so far. That keeps the shares at every size: small and large
-documents land everywhere, and the test split never hangs on one big document.
+documents land everywhere, and the test split never hangs on one big document. Texts, conversations
+and records are dealt out apart, so that each kind is learned and each is tested.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ SplitName = Literal["train", "valid", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "valid", "test")
 MIN_TOKENS = 2_000
 _ENOUGH_FAMILIES = 8
-_LARGEST_SHARE = 0.5
+_LARGEST_SHARE = 0.7
 """Of its split, that one family may have outside of training when there are enough families."""
 _BAND = 8
 """Families of like size among which the seed decides."""
@@ -44,17 +45,30 @@ def assign_splits(
     total = sizes.total()
     if total < MIN_TOKENS or len(sizes) < 3:
         raise _too_little(total, len(sizes))
-    targets: dict[SplitName, float] = {
-        "train": (1 - valid_share - test_share) * total,
-        "valid": valid_share * total,
-        "test": test_share * total,
+    shares: dict[SplitName, float] = {
+        "train": 1 - valid_share - test_share,
+        "valid": valid_share,
+        "test": test_share,
     }
-    families = _assign_families(_order(sizes, seed), sizes, targets)
+    families: dict[int, SplitName] = {}
+    for kind in _sort_by_kind(units):
+        ordered = _order({family: sizes[family] for family in kind}, seed)
+        families |= _assign_families(ordered, sizes, shares)
     _fill_empty(families, sizes)
     return {unit.number: families[unit.family] for unit in units}
 
 
-def _order(sizes: Counter[int], seed: int) -> list[int]:
+def _sort_by_kind(units: list[Unit]) -> list[list[int]]:
+    """Families of texts, of records from one file, and of conversations."""
+    per_document = Counter(unit.document for unit in units if not unit.conversation)
+    kinds: dict[int, int] = {}
+    for unit in units:
+        many = per_document[unit.document] > 1
+        kinds.setdefault(unit.family, 2 if unit.conversation else int(many))
+    return [[family for family in kinds if kinds[family] == kind] for kind in range(3)]
+
+
+def _order(sizes: dict[int, int], seed: int) -> list[int]:
     """Families from large to small; inside bands of like size, by the seed."""
     ranked = sorted(sizes, key=lambda family: (-sizes[family], family))
     ordered: list[int] = []
@@ -69,20 +83,20 @@ def _draw(seed: int, family: int) -> bytes:
 
 
 def _assign_families(
-    ordered: list[int], sizes: Counter[int], targets: dict[SplitName, float]
+    ordered: list[int], sizes: Counter[int], shares: dict[SplitName, float]
 ) -> dict[int, SplitName]:
-    total = sum(targets.values())
+    total = sum(sizes[family] for family in ordered)
     filled: dict[SplitName, int] = dict.fromkeys(SPLITS, 0)
     families: dict[int, SplitName] = {}
     seen = 0
     for family in ordered:
         size = sizes[family]
         seen += size
-        behind = {name: targets[name] / total * seen - filled[name] for name in SPLITS}
+        behind = {name: shares[name] * seen - filled[name] for name in SPLITS}
         allowed = [
             name
             for name in SPLITS
-            if name == "train" or _may_take(size, filled[name], targets[name], len(ordered))
+            if name == "train" or _may_take(size, filled[name], shares[name] * total, len(ordered))
         ]
         chosen = max(allowed, key=lambda name: (behind[name], name))
         families[family] = chosen
@@ -97,18 +111,21 @@ def _may_take(size: int, filled: int, target: float, num_families: int) -> bool:
 
 
 def _fill_empty(families: dict[int, SplitName], sizes: Counter[int]) -> None:
-    """No split stays empty: it gets the smallest family that training can spare."""
-    for name in ("test", "valid", "train"):
-        if name in families.values():
-            continue
+    """No split stays empty, nor the test with one family if there are enough.
+
+    What is missing is the smallest family that the split with most of them can spare.
+    """
+    enough = len(families) >= _ENOUGH_FAMILIES
+    wanted: tuple[tuple[SplitName, int], ...] = (("test", 1 + enough), ("valid", 1), ("train", 1))
+    for name, least in wanted:
         members: dict[SplitName, list[int]] = defaultdict(list)
         for family, split in families.items():
             members[split].append(family)
-        donor = max(
-            (split for split in members if len(members[split]) > 1), key=lambda s: len(members[s])
-        )
-        smallest = min(members[donor], key=lambda family: (sizes[family], family))
-        families[smallest] = name
+        missing = least - len(members[name])
+        donor = max(SPLITS, key=lambda split: len(members[split]))
+        spare = sorted(members[donor], key=lambda family: (sizes[family], family))
+        for family in spare[: max(0, missing)]:
+            families[family] = name
 
 
 def _too_little(num_tokens: int, num_families: int) -> DocumentsError:

@@ -18,6 +18,8 @@ from tokenizers import Encoding, Tokenizer
 
 from appliance.errors import BaseModelError
 
+_BATCH = 16
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextTokenizer:
@@ -41,6 +43,8 @@ class TextTokenizer:
 
     def encode(self, texts: Sequence[str]) -> list[Encoding]:
         """Encode plain texts; ids and character offsets, nothing added."""
+        if len(texts) < _BATCH:  # a batch wakes all threads: dearer than a few texts are
+            return [self.plain.encode(text, add_special_tokens=False) for text in texts]
         return list(self.plain.encode_batch(list(texts), add_special_tokens=False))
 
     def count(self, texts: Sequence[str]) -> list[int]:

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-
 PASSAGE = 0
 """Kind of an example: plain text, every token a label."""
 

@@ -126,7 +126,10 @@ def _clean_prose(text: str) -> str:
     text = _TABLE.sub(lambda match: "\n\n" + convert_fragment(match[0]) + "\n\n", text)
     if "&" in text:
         text = normalise_characters(html.unescape(text))
-    return "\n".join(arrange_lines([clean_inline(line) for line in _join_links(text).split("\n")]))
+    raw = text.split("\n")
+    lines = arrange_lines([clean_inline(line) for line in raw], [len(line) for line in raw])
+    # once more: what was broken over two lines, or escaped, shows only now
+    return "\n".join(clean_inline(line) for line in lines)
 
 
 def _show_shortcode(match: re.Match[str]) -> str:
@@ -140,8 +143,3 @@ def _show_shortcode(match: re.Match[str]) -> str:
     argument = _ARGUMENT.match(match[0])
     is_inline = bool(re.search(r"\w", around)) and not text[:start].endswith("(")
     return argument[1] if argument and is_inline else ""
-
-
-def _join_links(text: str) -> str:
-    """A link whose text or target breaks over two lines becomes one line again."""
-    return re.sub(r"(\[[^\[\]\n]{1,200})\n([^\[\]\n]{0,200}\]\()", r"\1 \2", text)

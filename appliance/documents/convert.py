@@ -1,8 +1,8 @@
 """The converter process: reads files for `converter.py`, one at a time, in a cage.
 
-Started as `python -m appliance.documents.convert`. It has a limit on memory, no network where the
-kernel allows that, dies with its parent, and may be killed at any moment. Text leaves it clean and
-with its secrets masked, so that nothing else of a file ever reaches another process.
+Started as `python -m appliance.documents.convert BYTES`. It has a limit on memory, no network where
+the kernel allows that, dies with its parent, and may be killed at any moment. Text leaves it clean
+and with its secrets masked, so that nothing else of a file ever reaches another process.
 
 A request is a line of JSON: {"path", "max_bytes", "only_fallback", "mask_secrets"}. A reply is
 eight bytes of length and as many of JSON.
@@ -27,31 +27,33 @@ from appliance.documents.readers.choose import read_file
 from appliance.documents.readers.extract import Conversation, UnreadableFile
 from appliance.documents.scrub import mask_secrets
 
-MEMORY_BYTES = 2**30
-"""What reading one file may take, above what the process has when it starts."""
-
 _CLONE_NEWUSER, _CLONE_NEWNET, _PR_SET_PDEATHSIG = 0x10000000, 0x40000000, 1
 
 
 def main() -> None:
     """Answer requests from standard input until it closes."""
+    memory_bytes = int(sys.argv[1])
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not look like a reply
-    enter_cage()
+    enter_cage(memory_bytes)
     for line in sys.stdin:
         body = json.dumps(_answer(json.loads(line))).encode()
         replies.write(struct.pack(">Q", len(body)) + body)
         replies.flush()
 
 
-def enter_cage() -> None:
-    """Limit memory, drop the network where possible, die with the parent."""
+def enter_cage(memory_bytes: int) -> None:
+    """Limit memory, drop the network where possible, die with the parent.
+
+    Args:
+        memory_bytes: what reading may take above what the process has now.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if libc.unshare(_CLONE_NEWNET) != 0 and os.geteuid() != 0:
         libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)  # forbidden on some systems: then without
     now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    limit = now + MEMORY_BYTES
+    limit = now + memory_bytes
     with contextlib.suppress(ValueError, OSError):  # a lower limit is in force already
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -73,7 +75,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         reason = exc.strerror or type(exc).__name__
         return {"reason": f"the disk says: {reason}", "fix": "check the disk or the share"}
     except (MemoryError, RecursionError):
-        return {"crashed": f"its reader needed more than {MEMORY_BYTES // 2**20} MiB of memory"}
+        return {"crashed": "its reader needed more memory than a file may take"}
     except Exception as exc:  # a shell: a file must never end the job, and no message may quote it
         return {"crashed": f"its reader failed with {type(exc).__name__}"}
 
@@ -124,10 +126,11 @@ def name_title(path: PurePath) -> str:
 def _read_bytes(path: Path, max_bytes: int) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as handle:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise UnreadableFile("it is not a plain file", "replace it by a plain file")
-        data = handle.read(max_bytes + 1)
-    if len(data) > max_bytes:
+        data = handle.read(min(status.st_size, max_bytes) + 1)
+    if len(data) > min(status.st_size, max_bytes):
         raise UnreadableFile("it grew while it was read", "run the same command again")
     return data
 

@@ -16,7 +16,11 @@ from types import TracebackType
 from typing import Any
 
 import appliance
+from appliance.documents.readers.office import FALLBACKS
 from appliance.errors import ResourceError
+
+MEMORY_BYTES = 2**30
+"""What reading one file may take, above what the process has when it starts."""
 
 _MAX_REPLY_BYTES = 2**30
 _POLL_SECONDS = 0.25
@@ -42,8 +46,11 @@ class ConversionFailure:
 class Converter:
     """One long-lived converter process, replaced when a file hangs or kills it."""
 
-    def __init__(self, should_stop: Callable[[], bool]) -> None:
+    def __init__(
+        self, should_stop: Callable[[], bool], *, memory_bytes: int = MEMORY_BYTES
+    ) -> None:
         """Nothing starts before the first file."""
+        self._memory_bytes = memory_bytes
         self._should_stop = should_stop
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -79,7 +86,8 @@ class Converter:
             ResourceError: the converter process cannot be started.
         """
         reason = ""
-        for only_fallback in (False, True):
+        attempts = (False, True) if path.suffix.lower() in FALLBACKS else (False,)
+        for only_fallback in attempts:
             request = {
                 "path": str(path),
                 "max_bytes": max_bytes,
@@ -92,6 +100,7 @@ class Converter:
                 self._kill()
             elif "crashed" in reply:
                 reason = reason or str(reply["crashed"])
+                self._kill()  # what is left of its memory is in pieces
             elif "reason" in reply:
                 fix = str(reply["fix"])
                 return ConversionFailure(reason=reason or str(reply["reason"]), fix=fix)
@@ -151,7 +160,7 @@ class Converter:
         }
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "appliance.documents.convert"],
+                [sys.executable, "-m", "appliance.documents.convert", str(self._memory_bytes)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -12,7 +12,20 @@ _DEFINITION = re.compile(r"^\s{0,3}\[[^\]^]+\]:\s+\S+.*$")
 _FOOTNOTE = re.compile(r"\[\^[^\]\s]+\]:?")
 _AUTOLINK = re.compile(r"<((?:https?|mailto|ftp):[^<>\s]+|[\w.+-]+@[\w.-]+)>")
 _LINE_BREAK = re.compile(r"<br\s*/?>", re.I)
-_TAG = re.compile(r"</?[a-zA-Z][a-zA-Z0-9:-]*(?:\s[^<>]{0,1000})?/?>")
+_TAG_NAMES = (
+    "a abbr address article aside audio b big blockquote body br button caption center cite code"
+    " col colgroup dd del details dfn div dl dt em embed fieldset figcaption figure font footer"
+    " form h1 h2 h3 h4 h5 h6 head header hr html i iframe img input ins kbd label legend li link"
+    " main mark meta nav noscript object ol optgroup option p param picture pre q s samp section"
+    " select small source span strike strong style sub summary sup svg table tbody td template"
+    " textarea tfoot th thead time title tr tt u ul var video wbr path use"
+)
+_TAG = re.compile(
+    rf"</?(?:{'|'.join(sorted(_TAG_NAMES.split(), key=len, reverse=True))}|[a-z]+-[a-z-]+)"
+    r"(?:\s[^<>]{0,1000})?/?>",
+    re.I,
+)
+"""Names that HTML knows, and custom elements; `<GROUP NAME>` and `<name>` are words to fill in."""
 _ATTRIBUTES = re.compile(r"\{[:#.][^{}\n]{0,200}\}")
 _STRONG = re.compile(r"(\*\*\*|\*\*|~~)(?=\S)(.+?)(?<=\S)\1")
 _STRONG_LOW = re.compile(r"(?<![\w_])(___|__)(?=[^\s_])(.+?)(?<=[^\s_])\1(?![\w_])")

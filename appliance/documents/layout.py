@@ -11,37 +11,44 @@ _RULE = re.compile(r"^\s{0,3}([-*_])(\s*\1){2,}\s*$|^\s*[=~+]{4,}\s*$|^[*#\-|\\\
 _ITEM = re.compile(r"^(\s*)([-*+]|\d{1,3}[.)]|[a-zA-Z][.)])\s+(.*)$")
 _TABLE_RULE = re.compile(r"^\s*\|?(\s*:?-+:?\s*\|)+\s*:?-*:?\s*$")
 _LABEL = re.compile(r"^(Q|A|Question|Answer|[A-Z][\w /-]{1,24}):(\s|$)")
+_OPEN_MARKUP = re.compile(r"\[[^\[\]]*$|</?[a-zA-Z][^<>]*$")
 _WRAPPED_WIDTH = 48
 """A line at least this long, followed by another, was wrapped by hand. Shorter ones are addresses,
 signatures and forms, whose lines mean something."""
 
 
-def arrange_lines(lines: list[str]) -> list[str]:
-    """Lines of prose as regular markdown, paragraphs on one line each."""
+def arrange_lines(lines: list[str], widths: list[int]) -> list[str]:
+    """Lines of prose as regular markdown, paragraphs on one line each.
+
+    Args:
+        lines: without inline markup.
+        widths: of the same lines before it was taken out, which tells whether they were wrapped.
+    """
     arranged: list[str] = []
-    for line in lines:
+    width_before = 0
+    for line, width in zip(lines, widths, strict=True):
         kind, text = _read_line(line, arranged)
-        if kind == "drop":
-            continue
         if kind == "blank":
             if arranged and arranged[-1]:
                 arranged.append("")
         elif kind == "heading":
             arranged += ["", text, ""] if arranged and arranged[-1] else [text, ""]
-        elif kind == "text" and _continues(arranged, line, text):
+        elif kind == "text" and _continues(arranged, line, text, width_before):
             arranged[-1] = _join(arranged[-1], text)
-        else:
-            if (
-                kind == "item"
-                and len(arranged) > 1
-                and not arranged[-1]
-                and _ITEM.match(arranged[-2])
-            ):
-                arranged.pop()  # a loose list says the same as a tight one
-            if kind == "row" and arranged and arranged[-1] and not _is_row(arranged[-1]):
-                arranged.append("")
+        elif kind != "drop":
+            _space_out(arranged, kind)
             arranged.append(text)
+        width_before = width
     return _drop_repeats(arranged)
+
+
+def _space_out(arranged: list[str], kind: str) -> None:
+    """Loose lists become tight ones, which say the same; tables stand apart from text."""
+    before = arranged[-1] if arranged else ""
+    if kind == "item" and not before and len(arranged) > 1 and _ITEM.match(arranged[-2]):
+        arranged.pop()
+    if kind == "row" and before and not _is_row(before):
+        arranged.append("")
 
 
 def _read_line(line: str, before: list[str]) -> tuple[str, str]:
@@ -103,17 +110,17 @@ def _read_item(item: re.Match[str]) -> tuple[str, str]:
     return "item", f"{'  ' * min(depth, 3)}{mark} {text}"
 
 
-def _continues(arranged: list[str], line: str, text: str) -> bool:
+def _continues(arranged: list[str], line: str, text: str, width_before: int) -> bool:
     """Whether a line goes on with the paragraph or list item before it."""
-    if not arranged or not arranged[-1] or arranged[-1].startswith("#") or _is_row(arranged[-1]):
+    before = arranged[-1] if arranged else ""
+    if not before or before.startswith("#") or _is_row(before):
         return False
+    if _OPEN_MARKUP.search(before[-1000:]):
+        return True
     if _LABEL.match(text):
         return False
-    before = arranged[-1]
-    if _ITEM.match(before) and line.startswith("  "):
-        return True
-    last_line = before if len(before) < 200 else before[-200:]
-    return len(last_line) >= _WRAPPED_WIDTH or text[:1].islower()
+    is_indented = bool(_ITEM.match(before)) and line.startswith("  ")
+    return is_indented or width_before >= _WRAPPED_WIDTH or text[:1].islower()
 
 
 def _join(before: str, text: str) -> str:

@@ -39,7 +39,7 @@ def generate_answers(
         mask_BT = torch.tensor(
             [[0] * (longest - len(p)) + [1] * len(p) for p in batch], device=device
         )
-        out_BT = model.module.generate(  # type: ignore[operator]
+        out_BT = model.module.generate(
             input_ids=ids_BT,
             attention_mask=mask_BT,
             max_new_tokens=num_tokens,

@@ -10,12 +10,12 @@ import numpy.typing as npt
 import torch
 
 from appliance.dataset.pack import IGNORED, build_pack, fill_packs
-from appliance.dataset.tokens import ANSWER, PASSAGE, TokenFile
+from appliance.dataset.tokens import TokenFile
 from appliance.tuning.loss import measure_each
 from appliance.tuning.model import DecoderModel
 
 RESAMPLES = 2_000
-"""Resamples of a bootstrap: the bounds of a 95 % interval are then good to about 0.1 of its width."""
+"""Resamples of a bootstrap: bounds of a 95 % interval are then good to a tenth of its width."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,5 +107,3 @@ def bootstrap_improvement(
     improvements = 1 - after[drawn].sum(axis=1) / before[drawn].sum(axis=1)
     low, high = np.quantile(improvements, [0.025, 0.975])
     return float(1 - after.sum() / before.sum()), float(low), float(high)
-
-

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import nn
+from transformers import PreTrainedModel
 
 from appliance.dataset.pack import Pack
 from appliance.dataset.tokens import open_token_file
@@ -85,7 +85,9 @@ def _read_held_out(stage: StageFolder, dataset: Dataset, plan: TrainPlan) -> lis
     return pack_examples(split, choose_examples(split, HELD_OUT_TOKENS), plan.sequence_length)
 
 
-def _merge_into(target: MergeTarget, plan: TrainPlan, spec: BaseSpec, weights: Path) -> nn.Module:
+def _merge_into(
+    target: MergeTarget, plan: TrainPlan, spec: BaseSpec, weights: Path
+) -> PreTrainedModel:
     """Base and trained weights as one plain model.
 
     A base in NF4 is dequantized before anything is added: merging into NF4 would round the sum
@@ -103,7 +105,7 @@ def _merge_into(target: MergeTarget, plan: TrainPlan, spec: BaseSpec, weights: P
     return method.merge(method.restore(base, weights)).eval()
 
 
-def _write(model: nn.Module, folder: Path, base: Path) -> None:
+def _write(model: PreTrainedModel, folder: Path, base: Path) -> None:
     """Write a plain checkpoint; quantization must leave no trace in its configuration."""
     shutil.rmtree(folder, ignore_errors=True)
     if getattr(model.config, "quantization_config", None) is not None:

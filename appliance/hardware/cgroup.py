@@ -60,9 +60,7 @@ def read_memory_limit(system: Path = Path("/")) -> MemoryLimit:
         cache = parse_statistic(_read(folder / "memory.stat"), names[2])
         totals.append(limit)
         rests.append(max(0, limit - used + min(cache, used)))
-    return MemoryLimit(
-        total_bytes=min(totals, default=None), free_bytes=min(rests, default=None)
-    )
+    return MemoryLimit(total_bytes=min(totals, default=None), free_bytes=min(rests, default=None))
 
 
 def read_core_limit(system: Path = Path("/")) -> float:
@@ -128,7 +126,9 @@ def parse_mounts(text: str) -> list[Mount]:
         mounts.append(
             Mount(
                 version=2 if kinds[0] == "cgroup2" else 1,
-                controllers=frozenset(kinds[-1].split(",")) if kinds[0] == "cgroup" else frozenset(),
+                controllers=frozenset(kinds[-1].split(","))
+                if kinds[0] == "cgroup"
+                else frozenset(),
                 root=fields[3],
                 point=fields[4],
             )

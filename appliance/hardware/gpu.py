@@ -38,18 +38,22 @@ class CudaSupport:
     is_torch_installed: bool = True
 
 
-def probe_gpus(support: CudaSupport, nvml: Any = None) -> tuple[Gpu, ...]:
+def probe_gpus(support: CudaSupport) -> tuple[Gpu, ...]:
+    """GPUs that this process may see; none where there is no driver."""
+    try:
+        import pynvml
+    except ImportError:
+        return ()
+    return list_gpus(support, pynvml)
+
+
+def list_gpus(support: CudaSupport, nvml: Any) -> tuple[Gpu, ...]:
     """GPUs that this process may see, in the order of their bus.
 
     Args:
         support: what the installed packages can do.
-        nvml: the `pynvml` module, or one like it; imported when None.
+        nvml: the `pynvml` module, or one like it.
     """
-    try:
-        if nvml is None:
-            import pynvml as nvml
-    except ImportError:
-        return ()
     try:
         nvml.nvmlInit()
     except nvml.NVMLError:  # no driver, no library, no permission
@@ -98,7 +102,9 @@ def find_why_not(support: CudaSupport, capability: tuple[int, int], driver_cuda:
         driver_cuda: newest CUDA that the driver supports, as 1000 * major + 10 * minor; 0: unknown.
     """
     if not support.is_torch_installed:
-        return Finding(what="torch is not installed", fix="install the package with its requirements")
+        return Finding(
+            what="torch is not installed", fix="install the package with its requirements"
+        )
     if support.torch_cuda is None:
         return Finding(
             what="the installed torch was built for the cpu alone",

@@ -58,8 +58,8 @@ def collect_findings(
     if disk_free_bytes < LOW_DISK_BYTES:
         findings.append(
             Finding(
-                what=f"only {format_bytes(disk_free_bytes)} of disk are free where runs are written "
-                f"(a run wants {format_bytes(LOW_DISK_BYTES)} or more)",
+                what=f"only {format_bytes(disk_free_bytes)} of disk are free "
+                f"where runs are written (a run wants {format_bytes(LOW_DISK_BYTES)} or more)",
                 fix="delete old runs, or choose another place with --runs",
             )
         )

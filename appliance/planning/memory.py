@@ -11,8 +11,19 @@ allocator) was measured. Figures for the GPU were derived and not yet measured.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
+from appliance.planning.training import (
+    QUANTIZED,
+    Training,
+    count_adapted_layers,
+    count_embedding,
+    count_linear,
+    count_linear_layers,
+    count_norms,
+    count_trainable,
+    has_query_norm,
+    head_widths,
+)
 from appliance.units import MIB
 from appliance.values import BaseSpec, MemoryEstimate, Method
 
@@ -20,61 +31,46 @@ NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 """Bytes of a weight in NF4 with double quantization: half a byte, an 8-bit scale for 64 weights, an
 fp32 scale for 256 of those.
 
-Source: Dettmers et al. 2023, arXiv:2305.14314, section 3 (0.127 bits for the constants); bitsandbytes
-0.50 holds 1.4 % more than this on a CPU.
+Source: Dettmers et al. 2023, arXiv:2305.14314, section 3 (0.127 bits for the constants);
+bitsandbytes 0.50 holds 1.4 % more than this on a CPU.
 """
 
 ADAMW_BYTES = 8
 """Bytes of AdamW's two moments for a trainable weight in fp32."""
 
-RUNTIME_BYTES = {"cpu": 420 * MIB, "cuda": 900 * MIB}
+RUNTIME_BYTES = {"cpu": 444 * MIB, "cuda": 900 * MIB}
 """Memory of the program itself: interpreter and libraries; on a GPU its context and workspaces.
 
-Source: cpu: resident set of a process after importing torch 2.13, transformers 5.23, peft 0.21 and
-bitsandbytes 0.50, one small training step and the reading of a corpus (2 x86-64 cores, 2026-11-23).
+Source: cpu: 415 MiB resident in a job's process with all stages imported (torch 2.13, transformers
+5.23, peft 0.21, bitsandbytes 0.50, ONNX) and a corpus read, and 29 MiB more once training has begun
+(x86-64, 2026-11-23).
 cuda: 0.5 GiB context as reported for torch, plus cuBLAS workspaces; not measured here.
 """
 
-ALLOCATOR_SHARE = {"cpu": 1.0, "cuda": 0.08}
-"""Part of the activations and head workspace that the allocator holds on top of what is in use."""
+KEPT_SHARE: dict[Method, float] = {"qlora": 2.4, "lora": 1.2, "adapter": 1.0, "full": 0.4}
+"""What the C library's allocator holds on top of the activations when it keeps freed memory: it
+cannot reuse a freed block for one of the same aligned size, so the heap grows to a multiple of
+what is in use. With freed memory given back (`returns_memory`) there is nothing on top.
+
+Source: peak resident set over 3 to 12 steps, glibc 2.36, thresholds of 256 MiB: embedded base,
+packs of 512 and 1024 (552 to 786 MiB), and 88 M parameters (3,026 MiB, against 1,320 MiB given back
+at 8 % fewer tokens a CPU-second); one x86-64 core, 2026-11-23. Plans with these shares are within 5 %.
+"""
+
+KEPT_HEAD_SHARE = 0.5
+"""The same for the head's workspace, which comes and goes in large blocks."""
+
+CUDA_SHARE = 0.08
+"""What torch's allocator reserves on a GPU on top of what is in use; not measured here."""
 
 CHUNK_BYTES = {"cpu": 32 * MIB, "cuda": 256 * MIB}
 """Bytes of fp32 logits that the loss holds at a time: CHUNK_BYTES in `tuning/loss.py`."""
-
-ADAPTER_TOP_SHARE = 0.5
-"""Part of the layers that get a bottleneck: TOP_SHARE in `tuning/methods/adapter.py`."""
-
-QUANTIZED: frozenset[Method] = frozenset({"qlora", "adapter"})
-"""Methods whose base lies in NF4."""
 
 EXPORT_SHARE = 2.4
 """Peak memory of the ONNX builder at int4, as a multiple of the model in fp32.
 
 Source: 673 M parameters, onnxruntime-genai 0.18, one AVX2 core, 2026-11-23.
 """
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Training:
-    """How a base is trained, as far as memory depends on it."""
-
-    method: Method
-    sequence_length: int
-    rank: int = 16
-    tunes_head: bool = False
-    recompute: bool = False
-    device: str = "cpu"
-    compute_dtype: str = "float32"
-
-    @property
-    def kind(self) -> str:
-        """The kind of the device: "cpu" or "cuda"."""
-        return self.device.split(":")[0]
-
-    @property
-    def compute_bytes(self) -> int:
-        """Bytes of a number in the compute type."""
-        return 2 if self.compute_dtype == "bfloat16" else 4
 
 
 def estimate_memory(spec: BaseSpec, training: Training) -> MemoryEstimate:
@@ -88,15 +84,15 @@ def estimate_memory(spec: BaseSpec, training: Training) -> MemoryEstimate:
     workspace = _estimate_layer_workspace(spec, training)
     activations = estimate_activations(spec, training) + workspace
     head = max(0, _estimate_head(spec, training) - workspace)
-    share = ALLOCATOR_SHARE[training.kind]
+    kept, kept_head = _find_allocator_shares(training)
     return MemoryEstimate(
         runtime_bytes=RUNTIME_BYTES[training.kind],
         weights_bytes=0 if training.method == "full" else estimate_weights(spec, training),
         trainable_bytes=width * num_trainable,
         gradients_bytes=width * num_trainable,
         optimizer_bytes=ADAMW_BYTES * width // 4 * num_trainable,
-        activations_bytes=round((1 + share) * activations),
-        head_bytes=round((1 + share) * head),
+        activations_bytes=round((1 + kept) * activations),
+        head_bytes=round((1 + kept_head) * head),
     )
 
 
@@ -106,39 +102,6 @@ def estimate_weights(spec: BaseSpec, training: Training) -> int:
     rest = count_embedding(spec) + count_norms(spec)
     per_weight = NF4_BYTES if training.method in QUANTIZED else training.compute_bytes
     return math.ceil(linear * per_weight) + rest * training.compute_bytes
-
-
-def count_linear(spec: BaseSpec) -> int:
-    """Weights of the decoder's matrices, over all layers."""
-    queries, keys = _widths(spec)
-    attention = 2 * spec.width * queries + 2 * spec.width * keys
-    return spec.num_layers * (attention + 3 * spec.width * spec.intermediate_width)
-
-
-def count_embedding(spec: BaseSpec) -> int:
-    """Weights of the embedding and, where it is a matrix of its own, of the head."""
-    return spec.vocab_size * spec.width * (1 if spec.tied else 2)
-
-
-def count_norms(spec: BaseSpec) -> int:
-    """Weights of all norms."""
-    per_head = 2 * spec.head_width if _has_query_norm(spec) else 0
-    return spec.num_layers * (2 * spec.width + per_head) + spec.width
-
-
-def count_trainable(spec: BaseSpec, training: Training) -> int:
-    """Weights that learn."""
-    if training.method == "full":
-        return count_linear(spec) + count_embedding(spec) + count_norms(spec)
-    if training.method == "adapter":
-        return 3 * spec.width * training.rank * count_adapted_layers(spec)
-    head = spec.width + spec.vocab_size if training.tunes_head else 0
-    return training.rank * (spec.num_layers * _sum_linear_sides(spec) + head)
-
-
-def count_adapted_layers(spec: BaseSpec) -> int:
-    """Layers that get a bottleneck."""
-    return max(1, round(ADAPTER_TOP_SHARE * spec.num_layers))
 
 
 def estimate_activations(spec: BaseSpec, training: Training) -> int:
@@ -174,7 +137,7 @@ def estimate_fp32(spec: BaseSpec) -> int:
 
 def _estimate_layer(spec: BaseSpec, training: Training) -> int:
     """Bytes that one layer saves for a token: norms and updates in fp32, the rest as computed."""
-    queries, keys = _widths(spec)
+    queries, keys = head_widths(spec)
     width, inner, heads = spec.width, spec.intermediate_width, spec.num_heads
     wide = 2 * width + 2 + heads
     narrow = 2 * queries + 2 * keys + 3 * inner
@@ -184,8 +147,8 @@ def _estimate_layer(spec: BaseSpec, training: Training) -> int:
         wide += 2 * width
         narrow += 2 * width + queries + inner
     else:
-        wide += 2 * width + queries + inner + _count_linear_layers(spec) * training.rank
-    if _has_query_norm(spec):
+        wide += 2 * width + queries + inner + count_linear_layers(spec) * training.rank
+    if has_query_norm(spec):
         wide += queries + keys + heads + spec.num_kv_heads
         wide += queries + keys if training.method == "full" else 0
     return 4 * wide + training.compute_bytes * narrow
@@ -202,7 +165,7 @@ def _estimate_layer_workspace(spec: BaseSpec, training: Training) -> int:
 
 
 def _estimate_head(spec: BaseSpec, training: Training) -> int:
-    """Bytes of the loss: labelled rows, their gradient twice, chunks of logits, the head's update."""
+    """Bytes of the loss: labelled rows, their gradients, chunks of logits, copies of the head."""
     tokens, vocab = training.sequence_length, spec.vocab_size
     rows = max(16, CHUNK_BYTES[training.kind] // (4 * vocab))
     chunk = 4 * vocab * min(tokens, rows)
@@ -214,28 +177,10 @@ def _estimate_head(spec: BaseSpec, training: Training) -> int:
     return hidden + chunks + copies * 4 * vocab * spec.width
 
 
-def _sum_linear_sides(spec: BaseSpec) -> int:
-    """Inputs plus outputs of every linear layer of a decoder layer: weights of the update by rank."""
-    queries, keys = _widths(spec)
-    width, inner = spec.width, spec.intermediate_width
-    out = queries + width  # the output projection
-    down = inner + width
-    if _is_fused(spec):
-        return (width + queries + 2 * keys) + out + (width + 2 * inner) + down
-    return (width + queries) + 2 * (width + keys) + out + 2 * (width + inner) + down
-
-
-def _count_linear_layers(spec: BaseSpec) -> int:
-    return 4 if _is_fused(spec) else 7
-
-
-def _widths(spec: BaseSpec) -> tuple[int, int]:
-    return spec.num_heads * spec.head_width, spec.num_kv_heads * spec.head_width
-
-
-def _has_query_norm(spec: BaseSpec) -> bool:
-    return spec.model_type.startswith("qwen3")
-
-
-def _is_fused(spec: BaseSpec) -> bool:
-    return spec.model_type.startswith("phi3")
+def _find_allocator_shares(training: Training) -> tuple[float, float]:
+    """What the allocator holds on top of the activations, and of the head."""
+    if training.kind == "cuda":
+        return CUDA_SHARE, CUDA_SHARE
+    if training.returns_memory:
+        return 0.0, 0.0
+    return KEPT_SHARE[training.method], KEPT_HEAD_SHARE

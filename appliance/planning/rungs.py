@@ -6,24 +6,33 @@ is named with both numbers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from appliance.planning.memory import (
     EXPORT_SHARE,
     RUNTIME_BYTES,
-    Training,
-    count_trainable,
     estimate_export,
     estimate_fp32,
     estimate_memory,
 )
 from appliance.planning.schedule import list_lengths
+from appliance.planning.training import Training, count_trainable
 from appliance.recipe import TuneRecipe
 from appliance.units import format_bytes
 from appliance.values import BaseSpec, Gpu, Hardware, MemoryEstimate, Method
 
+LADDER: tuple[Method, ...] = ("qlora", "adapter")
+"""Methods that the planner takes by itself, the best first."""
+
+ON_REQUEST: tuple[Method, ...] = ("lora", "full")
+"""Methods that only a recipe chooses."""
+
 CPU_MEMORY_SHARE = 0.9
 """Part of the free RAM that a plan may use."""
+
+KEEP_MEMORY_SHARE = 0.25
+"""Freed memory is kept for the next step (faster) where a plan that keeps it stays below this part
+of the limit."""
 
 GPU_MEMORY_SHARE = 0.95
 """Part of the free GPU memory that a plan may use."""
@@ -32,8 +41,8 @@ SMALL_HEAD = 16_000_000
 """Weights of a head that gets a low-rank update by itself; tied heads never do."""
 
 DISK_SHARE = 3.5
-"""Disk of a run as a multiple of the base in fp32: the merged model, the fp32 graph, what is shipped
-and its copy in the bundle."""
+"""Disk of a run as a multiple of the base in fp32: the merged model, the fp32 graph, what is
+shipped, and its copy in the bundle."""
 
 CHECKPOINT_BYTES = 4 * (3 + 1 + 3)
 """Bytes on disk of a trainable weight: weight and moments, the best weights, and a new checkpoint
@@ -84,7 +93,9 @@ class Rung:
 
 def choose_device(hardware: Hardware) -> Device:
     """The first GPU that can be used, else the CPU."""
-    for number, gpu in enumerate(gpu for gpu in hardware.gpus if gpu.usable):
+    for number, gpu in enumerate(hardware.gpus):
+        if not gpu.usable:
+            continue
         return Device(
             name=f"cuda:{number}",
             label=f"gpu {number}",
@@ -116,18 +127,18 @@ def climb(
     """
     device = choose_device(hardware)
     kind = device.name.split(":")[0]
+    wanted = Training(
+        method=method,
+        sequence_length=0,
+        rank=recipe.rank,
+        tunes_head=_tunes_head(spec, method, recipe),
+        device=device.name,
+        compute_dtype=device.compute_dtype,
+    )
     smallest: Rung | None = None
     for length in list_lengths(spec, recipe, kind, longest_example):
         for recompute in (False, True):
-            training = Training(
-                method=method,
-                sequence_length=length,
-                rank=recipe.rank,
-                tunes_head=_tunes_head(spec, method, recipe),
-                recompute=recompute,
-                device=device.name,
-                compute_dtype=device.compute_dtype,
-            )
+            training = replace(wanted, sequence_length=length, recompute=recompute)
             rung = measure_rung(spec, training, hardware, device)
             if not rung.shortage:
                 return rung
@@ -137,10 +148,14 @@ def climb(
     return smallest
 
 
-def measure_rung(
-    spec: BaseSpec, training: Training, hardware: Hardware, device: Device
-) -> Rung:
-    """What one way to train needs, and what is missing."""
+def measure_rung(spec: BaseSpec, training: Training, hardware: Hardware, device: Device) -> Rung:
+    """What one way to train needs, and what is missing.
+
+    On the CPU, freed memory is kept only where there is plenty.
+    """
+    memory = estimate_memory(spec, training)
+    if training.kind == "cpu" and memory.total_bytes > KEEP_MEMORY_SHARE * device.limit_bytes:
+        training = replace(training, returns_memory=True)
     memory = estimate_memory(spec, training)
     disk_bytes = estimate_disk(spec, training)
     return Rung(
@@ -177,8 +192,8 @@ def find_export_shortage(spec: BaseSpec, hardware: Hardware) -> str:
     if export <= ram:
         return ""
     return (
-        f"needs {format_bytes(export)} of RAM to be exported ({EXPORT_SHARE} times its fp32 size and "
-        f"the program's {format_bytes(RUNTIME_BYTES['cpu'])}), {format_bytes(ram)} can be used"
+        f"needs {format_bytes(export)} of RAM to be exported ({EXPORT_SHARE} times its fp32 size "
+        f"and the program's {format_bytes(RUNTIME_BYTES['cpu'])}), {format_bytes(ram)} can be used"
     )
 
 

@@ -28,7 +28,7 @@ MIN_PACK_TOKENS = 64
 PACK_FILL = 0.95
 """Part of a pack that examples fill on the average.
 
-Source: best-fit decreasing over passages of at most 384 tokens in packs of 1024 fills more than this.
+Source: assumed; best-fit decreasing over passages of 384 tokens in packs of 1024 fills more.
 """
 
 PACK_TOKENS = {"cpu": (1024, 512, 256), "cuda": (4096, 2048, 1024, 512)}

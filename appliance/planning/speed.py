@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from appliance.planning.memory import (
+from appliance.planning.training import (
     Training,
     count_adapted_layers,
     count_embedding,
@@ -16,12 +16,15 @@ from appliance.planning.memory import (
 )
 from appliance.values import BaseSpec, Cpu, Gpu, Method
 
+TIME_BUDGET_SECONDS = 12 * 3600.0
+"""A base whose training would take longer gives way to a smaller one: a night."""
+
 CPU_EFFICIENCY: dict[Method, float] = {"full": 0.5, "lora": 0.45, "qlora": 0.4, "adapter": 0.4}
 """Part of the measured matrix speed that training reaches on a CPU.
 
 Source: full: 4,000 tokens/s where numpy multiplies at 250 GFLOP/s (7.1 M parameters, packs of 1024,
-2 x86-64 cores, 2026-11-23). qlora against lora: NF4 costs 14 % on small models and less on large ones
-(11 M parameters, 512 tokens, same machine class).
+2 x86-64 cores, 2026-11-23). qlora: 2,150 tokens a CPU-second at 148 GFLOP/s (same model, one core);
+0.3 at 88 M parameters beside another job. NF4 against plain LoRA costs 14 % (11 M parameters).
 """
 
 GPU_TFLOPS = {
@@ -78,6 +81,9 @@ PARITY_TOKENS = 4_000
 PARITY_RUNGS = 5
 """Models compared: base, tuned, merged, ONNX in fp32, ONNX as shipped."""
 
+ANSWERS_SECONDS = 10.0
+"""Held-out questions, answered by both models; assumed."""
+
 RATE_TRIALS = 3
 """Learning rates that are tried."""
 
@@ -106,7 +112,7 @@ class Workload:
 def estimate_seconds(
     spec: BaseSpec, training: Training, workload: Workload, cpu: Cpu, gpu: Gpu | None = None
 ) -> dict[str, float]:
-    """Expected seconds by stage.
+    """Expected seconds by stage of the pipeline (`tune` includes the trials of learning rates).
 
     Args:
         spec: the base.
@@ -123,16 +129,18 @@ def estimate_seconds(
     trial = trained * workload.trial_steps / max(1, workload.num_steps)
     held_out = EVALUATION_SHARE * workload.train_tokens
     scored = min(SCORED_TOKENS, workload.test_tokens)
-    graphs = 2  # fp32 for the parity ladder, and the shipped precision
+    probe = RATE_TRIALS * (trial / learn + held_out / read) if trial else 0.0
+    graph = BUILDER_SECONDS + BUILDER_SECONDS_PER_PARAMETER * _size(spec)
+    compared = min(PARITY_TOKENS, max(256, workload.test_tokens))
     seconds = {
-        "documents": 1.0 + total / TOKENS_READ_PER_SECOND,
+        "corpus": 1.0 + total / TOKENS_READ_PER_SECOND,
         "dataset": 0.5 + total / TOKENS_ENCODED_PER_SECOND,
-        "rate probe": RATE_TRIALS * (trial / learn + held_out / read) if trial else 0.0,
-        "tune": IMPORT_SECONDS + trained / learn + held_out / read,
-        "evaluate": 2 * scored / read,
+        "tune": IMPORT_SECONDS + probe + trained / learn + held_out / read,
+        "evaluate": 2 * scored / read + ANSWERS_SECONDS,
         "merge": 1.0 + 2 * min(SCORED_TOKENS, workload.valid_tokens) / read,
-        "export": graphs * (BUILDER_SECONDS + BUILDER_SECONDS_PER_PARAMETER * _size(spec)),
-        "parity": 1.0 + PARITY_RUNGS * min(PARITY_TOKENS, max(256, workload.test_tokens)) / read,
+        "reference": graph,
+        "parity": graph + PARITY_RUNGS * compared / read,
+        "bundle": 0.5 + 1e-9 * 4 * _size(spec),
     }
     return {stage: round(value, 1) for stage, value in seconds.items()}
 
@@ -151,7 +159,7 @@ def count_flops(spec: BaseSpec, training: Training) -> float:
     """FLOPs of training for a token of a full pack.
 
     Frozen weights P cost 4 (forward, gradient of the input), their head 4, updates R 6, attention
-    over half the pack 7 T Q a layer; recomputing adds a forward pass. Full training costs 6 a weight.
+    over half the pack 7 T Q a layer; recomputing adds a forward pass. Full training costs 6.
 
     Source: 2 FLOPs a weight and matrix product; the backward pass has one product for the input and
     one for the weight: Kaplan et al. 2020, arXiv:2001.08361, section 2.1.
@@ -159,6 +167,7 @@ def count_flops(spec: BaseSpec, training: Training) -> float:
     linear, head = count_linear(spec), spec.vocab_size * spec.width
     attention = 7 * training.sequence_length * spec.num_heads * spec.head_width * spec.num_layers
     forward = count_forward_flops(spec, training.sequence_length)
+    work: float
     if training.method == "full":
         work = 6 * (linear + head) + attention
     elif training.method == "adapter":

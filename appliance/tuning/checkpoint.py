@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +45,7 @@ class Counters:
 
 def save_checkpoint(
     path: Path,
-    parameters: dict[str, Tensor],
+    parameters: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
     counters: Counters,
 ) -> None:
@@ -68,7 +69,7 @@ def save_checkpoint(
 
 def restore_checkpoint(
     path: Path,
-    parameters: dict[str, Tensor],
+    parameters: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
 ) -> Counters:
     """Read a checkpoint into the weights, the optimizer and the random state.
@@ -98,7 +99,7 @@ def restore_checkpoint(
         return Counters(**json.loads(file.metadata()["counters"]))
 
 
-def save_weights(path: Path, parameters: dict[str, Tensor]) -> None:
+def save_weights(path: Path, parameters: Mapping[str, Tensor]) -> None:
     """Write trainable weights alone, durably and at once."""
     with replace_file(path) as temporary:
         save_file(
@@ -106,7 +107,7 @@ def save_weights(path: Path, parameters: dict[str, Tensor]) -> None:
         )
 
 
-def restore_weights(path: Path, parameters: dict[str, Tensor]) -> None:
+def restore_weights(path: Path, parameters: Mapping[str, Tensor]) -> None:
     """Read weights that `save_weights` wrote."""
     with safe_open(path, framework="pt") as file, torch.no_grad():
         for name, value in parameters.items():

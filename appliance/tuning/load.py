@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 from bitsandbytes.nn import Linear4bit
-from torch import nn
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from appliance.errors import BaseModelError
@@ -18,7 +17,7 @@ NEVER_QUANTIZED = ("lm_head",)
 """Layers that stay in the compute type: the head decides over every token."""
 
 
-def load_base(folder: Path, *, quantized: bool, device: str, compute_dtype: str) -> nn.Module:
+def load_base(folder: Path, *, quantized: bool, device: str, compute_dtype: str) -> PreTrainedModel:
     """Load a model, its weights frozen.
 
     Args:
@@ -45,7 +44,7 @@ def load_base(folder: Path, *, quantized: bool, device: str, compute_dtype: str)
             llm_int8_skip_modules=list(NEVER_QUANTIZED),
         )
     try:
-        model: nn.Module = AutoModelForCausalLM.from_pretrained(
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
             attn_implementation=IMPLEMENTATION,
@@ -68,7 +67,7 @@ def load_base(folder: Path, *, quantized: bool, device: str, compute_dtype: str)
     return model
 
 
-def _keep_exact(model: nn.Module) -> None:
+def _keep_exact(model: PreTrainedModel) -> None:
     """Keep bitsandbytes from swapping in its bf16 inference kernel on AVX512-BF16 processors.
 
     In evaluation mode it repacks the weights in place and rounds activations and scales to bf16:

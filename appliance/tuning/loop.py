@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -197,7 +197,7 @@ def is_over(counters: Counters, schedule: Schedule) -> bool:
     return counters.step >= schedule.num_steps or bool(stopped)
 
 
-def build_optimizer(parameters: dict[str, Tensor], schedule: Schedule) -> torch.optim.AdamW:
+def build_optimizer(parameters: Mapping[str, Tensor], schedule: Schedule) -> torch.optim.AdamW:
     """AdamW over the trainable weights; vectors are not decayed.
 
     Source: Loshchilov & Hutter 2019, arXiv:1711.05101.

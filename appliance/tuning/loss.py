@@ -97,5 +97,7 @@ def measure_each(hidden_ND: Tensor, head_VD: Tensor, labels_N: Tensor) -> Tensor
     for start in range(0, hidden_ND.shape[0], rows):
         part = slice(start, start + rows)
         scores_nV = (hidden_ND[part] @ head_VD.t()).float()
-        losses.append(torch.nn.functional.cross_entropy(scores_nV, labels_N[part], reduction="none"))
+        losses.append(
+            torch.nn.functional.cross_entropy(scores_nV, labels_N[part], reduction="none")
+        )
     return torch.cat(losses)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from torch import nn
+from transformers import PreTrainedModel
 
 from appliance.tuning.load import load_base
 from appliance.tuning.methods import adapter, full, lora
@@ -19,16 +19,16 @@ from appliance.values import BaseSpec, Method, TrainPlan
 class TuningMethod(Protocol):
     """What a method offers."""
 
-    def attach(self, model: nn.Module, plan: TrainPlan, seed: int) -> nn.Module:
+    def attach(self, model: PreTrainedModel, plan: TrainPlan, seed: int) -> PreTrainedModel:
         """Make trainable weights on a frozen base."""
 
-    def save(self, model: nn.Module, folder: Path) -> None:
+    def save(self, model: PreTrainedModel, folder: Path) -> None:
         """Write the trained weights."""
 
-    def restore(self, model: nn.Module, folder: Path) -> nn.Module:
+    def restore(self, model: PreTrainedModel, folder: Path) -> PreTrainedModel:
         """Put written weights on a base again."""
 
-    def merge(self, model: nn.Module) -> nn.Module:
+    def merge(self, model: PreTrainedModel) -> PreTrainedModel:
         """Turn trained weights on a base that is not quantized into a plain model."""
 
 
@@ -43,7 +43,7 @@ QUANTIZED: frozenset[Method] = frozenset({"qlora", "adapter"})
 """Methods whose base lies in NF4."""
 
 
-def load_for(spec: BaseSpec, plan: TrainPlan) -> nn.Module:
+def load_for(spec: BaseSpec, plan: TrainPlan) -> PreTrainedModel:
     """The base as the plan's method wants it, frozen."""
     return load_base(
         Path(spec.folder),

@@ -6,9 +6,11 @@ Letters: T tokens of a pack, D model width, V vocabulary.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from appliance.dataset.pack import Pack
 
@@ -23,9 +25,9 @@ class DecoderModel:
         head: the language-model head, a linear layer without bias.
     """
 
-    module: nn.Module
-    decoder: nn.Module
-    head: nn.Module
+    module: PreTrainedModel
+    decoder: PreTrainedModel
+    head: Any
 
     def read_hidden(self, pack: Pack) -> Tensor:
         """Final hidden states of a pack, shape (T, D)."""
@@ -50,7 +52,7 @@ class DecoderModel:
         return weight_VD
 
 
-def wrap_model(module: nn.Module) -> DecoderModel:
+def wrap_model(module: PreTrainedModel) -> DecoderModel:
     """Find decoder and head of a transformers model, or of a PEFT model around one."""
     plain = module.get_base_model() if hasattr(module, "get_base_model") else module
     return DecoderModel(

@@ -31,7 +31,7 @@ def choose_examples(split: TokenFile, max_tokens: int) -> list[int]:
 
 
 def _spread(rows: list[int]) -> list[int]:
-    """The same rows, neighbours apart: first every fourth, then the next of each four, and so on."""
+    """The same rows, neighbours apart: first every fourth, then those between."""
     return [row for offset in (0, 2, 1, 3) for row in rows[offset::4]]
 
 

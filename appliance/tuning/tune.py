@@ -88,7 +88,7 @@ def tune(
         warmup_steps=max(1, num_steps // 20),
         decay_steps=num_steps,
         evaluate_every=max(1, num_steps // EVALUATIONS),
-        checkpoint_seconds=30.0,
+        checkpoint_seconds=recipe.checkpoint_seconds,
         stop_after_worse=3,
     )
     counters = _train(model, batches, schedule, held_out, stage)
@@ -183,7 +183,7 @@ def scale_rate(rate: float, width: int) -> float:
 
     Source: fits rates that work at width 256 (3e-3 here) and at width 4096 (3e-4, QLoRA's paper).
     """
-    return rate * min(1.0, (256 / width) ** 0.75)
+    return rate * float(min(1.0, (256 / width) ** 0.75))
 
 
 def copy_weights(model: DecoderModel) -> dict[str, Tensor]:

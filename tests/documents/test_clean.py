@@ -20,6 +20,11 @@ from appliance.documents.clean import clean_text, clean_turn, normalise_characte
         ("before <!-- secret\nnote --> after", "before after"),
         ("use `ls -l` here", "use ls -l here"),
         ("if a < b and c > d", "if a < b and c > d"),
+        ("feed/<GROUP_NAME>/<name>.xml", "feed/<GROUP_NAME>/<name>.xml"),
+        (
+            "see [a guide that\nbreaks]({% page 'x' %}) and <div\nclass='y'>go",
+            "see a guide that breaks and go",
+        ),
     ],
 )
 def test_inline_markup_becomes_words(raw: str, clean: str):

@@ -10,7 +10,7 @@ import pytest
 
 from appliance.documents.readers.choose import read_file
 from appliance.documents.readers.extract import UnreadableFile
-from appliance.documents.readers.office import FALLBACKS
+from appliance.documents.readers.office import FALLBACKS, _drop_running_lines
 
 
 def make_docx() -> bytes:
@@ -97,3 +97,10 @@ def test_formats_of_other_projects_are_read_or_refused(real_documents: Path):
             num_read += 1
             assert extract.text.strip() or extract.conversations
     assert num_read >= 0.6 * len(files[::10])
+
+
+def test_running_page_lines_stay_once():
+    pages = [f"Acme - Safety rules\n\nRule {n} is about door {n}.\n\nSame twice" for n in range(5)]
+    text = _drop_running_lines("\n\n".join([*pages[:4], pages[4].split("\n\nSame")[0]]), 5)
+    assert text.count("Acme - Safety rules") == 1
+    assert all(f"Rule {n}" in text for n in range(5))

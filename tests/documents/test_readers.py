@@ -19,6 +19,7 @@ CSV, JSONL = PurePath("a.csv"), PurePath("a.jsonl")
     ("data", "text"),
     [
         ("naïve £5".encode("cp1252"), "naïve £5"),
+        (("Работа с датчиком. " * 9).encode("cp1251"), "Работа с датчиком. " * 9),
         ("Grüße aus Köln, schöne Straße".encode("cp1252"), "Grüße aus Köln, schöne Straße"),
         ("plain ü".encode("utf-8-sig"), "plain ü"),
         ("wide ü text".encode("utf-16"), "wide ü text"),
@@ -108,7 +109,8 @@ def test_conversations_start_with_a_question_and_end_with_an_answer():
 
 
 def test_restructured_text_gets_headings():
-    data = b"=====\nTitle\n=====\n\nPart\n----\n\n.. image:: x.png\n   :alt: y\n\nSee :ref:`that <x>`.\n"
+    data = b"=====\nTitle\n=====\n\nPart\n----\n\n"
+    data += b".. image:: x.png\n   :alt: y\n\nSee :ref:`that <x>`.\n"
     text = read_restructured(data, PurePath("a.rst")).text
     assert "# Title" in text and "## Part" in text and "See that." in text and "alt" not in text
 
@@ -119,7 +121,8 @@ def test_html_of_any_depth_keeps_its_text():
 
 
 def test_html_fragment_keeps_headings_lists_and_tables():
-    html = "<h2>A</h2><p>b<script>x()</script></p><ul><li>c<li>d</ul><table><tr><th>e<th>f<tr><td>1<td>2</table>"
+    html = "<h2>A</h2><p>b<script>x()</script></p><ul><li>c<li>d</ul>"
+    html += "<table><tr><th>e<th>f<tr><td>1<td>2</table>"
     text = convert_fragment(html)
     assert text.startswith("## A\n\nb\n\n")
     assert "- c" in text and "- d" in text

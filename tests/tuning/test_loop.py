@@ -14,9 +14,7 @@ from appliance.tuning.methods import lora
 from appliance.tuning.model import wrap_model
 from tests.tuning.conftest import make_plan
 
-SCHEDULE = Schedule(
-    num_steps=24, peak_lr=2e-2, warmup_steps=2, decay_steps=24, evaluate_every=6
-)
+SCHEDULE = Schedule(num_steps=24, peak_lr=2e-2, warmup_steps=2, decay_steps=24, evaluate_every=6)
 
 
 def make_model(folder):
@@ -63,15 +61,15 @@ def test_fit_resumed_after_a_kill_ends_with_the_same_bits(tiny_folder, split, tm
     straight = make_model(tiny_folder)
     run(straight, split, tmp_path / "straight")
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def kill(event):
         if isinstance(event, StepDone) and event.step == kill_after + 1:
-            raise Killed  # after the update of this step, before its checkpoint
+            raise KilledError  # after the update of this step, before its checkpoint
 
     every_step = dataclasses.replace(SCHEDULE, checkpoint_seconds=0.0)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run(make_model(tiny_folder), split, tmp_path / "killed", every_step, on_event=kill)
     resumed = make_model(tiny_folder)
     steps = []
@@ -138,13 +136,13 @@ def test_step_loss_is_the_mean_over_the_labels_of_all_its_packs(tiny_folder, spl
             losses.append(event.loss)
 
     for packs_per_step, pack_tokens in ((1000, 64), (1, 10_000)):
+        folder = tmp_path / str(pack_tokens)
+        folder.mkdir()
         fit(
             make_model(tiny_folder),
             make_batches(split, packs_per_step=packs_per_step, pack_tokens=pack_tokens),
             dataclasses.replace(SCHEDULE, num_steps=1),
-            folder=tmp_path / str(pack_tokens) if (tmp_path / str(pack_tokens)).mkdir() else (
-                tmp_path / str(pack_tokens)
-            ),
+            folder=folder,
             on_event=note,
             should_stop=lambda: False,
         )

@@ -65,9 +65,7 @@ def test_merged_model_equals_the_trained_one(tiny_folder, split, tmp_path, metho
 
     merged_logits = read_logits(wrap_model(merged), split)
     torch.testing.assert_close(merged_logits, trained, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(
-        from_disk, merged_logits[: len(from_disk)], rtol=1e-4, atol=1e-4
-    )
+    torch.testing.assert_close(from_disk, merged_logits[: len(from_disk)], rtol=1e-4, atol=1e-4)
     assert not torch.allclose(trained, read_logits(wrap_model(load(tiny_folder, False)), split))
 
 

@@ -9,6 +9,7 @@ from charset_normalizer import from_bytes
 from appliance.documents.readers.extract import UnreadableFile
 
 _SAMPLE_BYTES = 65_536
+_FEW_BYTES = 16
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -67,6 +68,8 @@ def _guess_utf16(sample: bytes) -> str:
 
 def _guess_legacy(sample: bytes) -> str:
     """The encoding of an old file; where several would do, the Windows one of Western Europe."""
+    if sum(byte > 0x7F for byte in sample) < _FEW_BYTES:  # too few to tell languages apart
+        return "cp1252"
     best = from_bytes(sample).best()
     if best is None:
         return "cp1252"

@@ -14,10 +14,12 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from appliance.values import TrainPlan
 
@@ -30,7 +32,7 @@ WEIGHTS, CONFIG = "adapter.safetensors", "adapter.json"
 class GatedBottleneck(nn.Module):
     """An MLP with a small one of the same kind beside it."""
 
-    def __init__(self, mlp: nn.Module, width: int, rank: int, device: torch.device) -> None:
+    def __init__(self, mlp: Any, width: int, rank: int, device: torch.device) -> None:
         """Begin without effect: the way back (`down`) is nought."""
         super().__init__()
         self.mlp = mlp
@@ -47,11 +49,11 @@ class GatedBottleneck(nn.Module):
         if not self.is_enabled:
             return out_BTD
         plain = hidden_BTD.to(self.gate_RD.dtype)
-        inner_BTR = self.mlp.act_fn(plain @ self.gate_RD.t()) * (plain @ self.up_RD.t())
+        inner_BTR: Tensor = self.mlp.act_fn(plain @ self.gate_RD.t()) * (plain @ self.up_RD.t())
         return out_BTD + (inner_BTR @ self.down_DR.t()).to(out_BTD.dtype)
 
 
-def attach(model: nn.Module, plan: TrainPlan, seed: int) -> nn.Module:
+def attach(model: PreTrainedModel, plan: TrainPlan, seed: int) -> PreTrainedModel:
     """Put a new bottleneck beside the MLP of the top layers.
 
     Args:
@@ -74,7 +76,7 @@ def attach(model: nn.Module, plan: TrainPlan, seed: int) -> nn.Module:
     return model
 
 
-def save(model: nn.Module, folder: Path) -> None:
+def save(model: PreTrainedModel, folder: Path) -> None:
     """Write the bottlenecks as safetensors, with their shape beside them."""
     folder.mkdir(parents=True, exist_ok=True)
     found = _find(model)
@@ -88,7 +90,7 @@ def save(model: nn.Module, folder: Path) -> None:
     (folder / CONFIG).write_text(json.dumps({"layers": sorted(found), "rank": rank}))
 
 
-def restore(model: nn.Module, folder: Path) -> nn.Module:
+def restore(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """Put written bottlenecks on a base again."""
     tensors = load_file(folder / WEIGHTS)
     config = json.loads((folder / CONFIG).read_text())
@@ -105,22 +107,22 @@ def restore(model: nn.Module, folder: Path) -> nn.Module:
 
 
 @torch.no_grad()
-def merge(model: nn.Module) -> nn.Module:
+def merge(model: PreTrainedModel) -> PreTrainedModel:
     """Widen every MLP by the bottleneck's channels and give back the plain model."""
     found = _find(model)
     rank = next(iter(found.values())).gate_RD.shape[0]
     for number, bottleneck in found.items():
         model.get_decoder().layers[number].mlp = bottleneck.mlp
     for number, layer in enumerate(model.get_decoder().layers):
-        mlp, bottleneck = layer.mlp, found.get(number)
+        mlp, trained = layer.mlp, found.get(number)
         for name, dim in (("gate_proj", 0), ("up_proj", 0), ("down_proj", 1)):
             linear = getattr(mlp, name)
             extra_shape = list(linear.weight.shape)
             extra_shape[dim] = rank
             extra = linear.weight.new_zeros(extra_shape)
-            if bottleneck is not None:
+            if trained is not None:
                 short = name.removesuffix("_proj") + ("_DR" if dim else "_RD")
-                extra.copy_(getattr(bottleneck, short))
+                extra.copy_(getattr(trained, short))
             linear.weight = nn.Parameter(
                 torch.cat([linear.weight, extra], dim=dim), requires_grad=False
             )
@@ -130,7 +132,7 @@ def merge(model: nn.Module) -> nn.Module:
     return model
 
 
-def _find(model: nn.Module) -> dict[int, GatedBottleneck]:
+def _find(model: PreTrainedModel) -> dict[int, GatedBottleneck]:
     return {
         number: layer.mlp
         for number, layer in enumerate(model.get_decoder().layers)

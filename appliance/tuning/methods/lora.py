@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
+from transformers import PreTrainedModel
 
 from appliance.values import TrainPlan
 
@@ -19,7 +20,7 @@ SCALE = 2.0
 """Factor on the update, whatever its rank (rsLoRA: alpha / sqrt(R) is held constant)."""
 
 
-def attach(model: nn.Module, plan: TrainPlan, seed: int) -> nn.Module:
+def attach(model: PreTrainedModel, plan: TrainPlan, seed: int) -> PreTrainedModel:
     """Put a new low-rank update on every linear layer (and on the head if the plan says so).
 
     Args:
@@ -51,25 +52,26 @@ def attach(model: nn.Module, plan: TrainPlan, seed: int) -> nn.Module:
     return _in_fp32(get_peft_model(model, config))
 
 
-def save(model: nn.Module, folder: Path) -> None:
+def save(model: PreTrainedModel, folder: Path) -> None:
     """Write the update in PEFT's format."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # PEFT looks for a hub id in a local folder
         model.save_pretrained(folder, save_embedding_layers=False)
 
 
-def restore(model: nn.Module, folder: Path) -> nn.Module:
+def restore(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """Put a written update on a base again."""
-    return PeftModel.from_pretrained(model, folder, is_trainable=False)
+    tuned: PreTrainedModel = PeftModel.from_pretrained(model, folder, is_trainable=False)
+    return tuned
 
 
-def merge(model: nn.Module) -> nn.Module:
+def merge(model: PreTrainedModel) -> PreTrainedModel:
     """Add the update to the plain weights below and give back the plain model."""
-    merged: nn.Module = model.merge_and_unload()
+    merged: PreTrainedModel = model.merge_and_unload()
     return merged
 
 
-def _in_fp32(model: nn.Module) -> nn.Module:
+def _in_fp32(model: PreTrainedModel) -> PreTrainedModel:
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()

@@ -1,0 +1,101 @@
+"""How a base is trained, and how many weights that makes, frozen and learning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from appliance.values import BaseSpec, Method
+
+ADAPTER_TOP_SHARE = 0.5
+"""Part of the layers that get a bottleneck: TOP_SHARE in `tuning/methods/adapter.py`."""
+
+QUANTIZED: frozenset[Method] = frozenset({"qlora", "adapter"})
+"""Methods whose base lies in NF4."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Training:
+    """How a base is trained, as far as memory depends on it."""
+
+    method: Method
+    sequence_length: int
+    rank: int = 16
+    tunes_head: bool = False
+    recompute: bool = False
+    device: str = "cpu"
+    compute_dtype: str = "float32"
+    returns_memory: bool = False
+
+    @property
+    def kind(self) -> str:
+        """The kind of the device: "cpu" or "cuda"."""
+        return self.device.split(":")[0]
+
+    @property
+    def compute_bytes(self) -> int:
+        """Bytes of a number in the compute type."""
+        return 2 if self.compute_dtype == "bfloat16" else 4
+
+
+def count_linear(spec: BaseSpec) -> int:
+    """Weights of the decoder's matrices, over all layers."""
+    queries, keys = head_widths(spec)
+    attention = 2 * spec.width * queries + 2 * spec.width * keys
+    return spec.num_layers * (attention + 3 * spec.width * spec.intermediate_width)
+
+
+def count_embedding(spec: BaseSpec) -> int:
+    """Weights of the embedding and, where it is a matrix of its own, of the head."""
+    return spec.vocab_size * spec.width * (1 if spec.tied else 2)
+
+
+def count_norms(spec: BaseSpec) -> int:
+    """Weights of all norms."""
+    per_head = 2 * spec.head_width if has_query_norm(spec) else 0
+    return spec.num_layers * (2 * spec.width + per_head) + spec.width
+
+
+def count_trainable(spec: BaseSpec, training: Training) -> int:
+    """Weights that learn."""
+    if training.method == "full":
+        return count_linear(spec) + count_embedding(spec) + count_norms(spec)
+    if training.method == "adapter":
+        return 3 * spec.width * training.rank * count_adapted_layers(spec)
+    head = spec.width + spec.vocab_size if training.tunes_head else 0
+    return training.rank * (spec.num_layers * _sum_linear_sides(spec) + head)
+
+
+def count_adapted_layers(spec: BaseSpec) -> int:
+    """Layers that get a bottleneck."""
+    return max(1, round(ADAPTER_TOP_SHARE * spec.num_layers))
+
+
+def count_linear_layers(spec: BaseSpec) -> int:
+    """Linear layers of a decoder layer."""
+    return 4 if is_fused(spec) else 7
+
+
+def head_widths(spec: BaseSpec) -> tuple[int, int]:
+    """Widths of all query heads and of all key heads together."""
+    return spec.num_heads * spec.head_width, spec.num_kv_heads * spec.head_width
+
+
+def has_query_norm(spec: BaseSpec) -> bool:
+    """Whether queries and keys are normed in each head."""
+    return spec.model_type.startswith("qwen3")
+
+
+def is_fused(spec: BaseSpec) -> bool:
+    """Whether queries, keys and values are one matrix, and gate and up another."""
+    return spec.model_type.startswith("phi3")
+
+
+def _sum_linear_sides(spec: BaseSpec) -> int:
+    """Weights of an update of rank 1 to all linear layers of a decoder layer."""
+    queries, keys = head_widths(spec)
+    width, inner = spec.width, spec.intermediate_width
+    out = queries + width  # the output projection
+    down = inner + width
+    if is_fused(spec):
+        return (width + queries + 2 * keys) + out + (width + 2 * inner) + down
+    return (width + queries) + 2 * (width + keys) + out + 2 * (width + inner) + down
