@@ -42,7 +42,7 @@ def describe_corpus(corpus: Corpus) -> str:
     return (
         f"{corpus.num_used:,} of {corpus.num_files:,} files used · "
         f"{format_count(corpus.num_characters)} characters ({', '.join(remarks)}; "
-        f"see {corpus.ledger_file})"
+        f"ledger: {corpus.ledger_file})"
     )
 
 

@@ -84,6 +84,7 @@ def tune(request: TuneRequest, run: RunDir) -> TuneResult:
         "bundle", pack, proven.onnx, spec, plan, tuned, report, proven.parity, corpus, dataset
     )
     say("Bundle", describe.describe_bundle(str(run.path / bundle.folder), bundle))
+    say("Next", f'appliance chat {run.path} -m "a question about your documents"')
     return _collect(run, plan, corpus, spec, dataset, tuned, report, proven, bundle)
 
 

@@ -131,7 +131,7 @@ def _draw(lines: IO[str], *, as_json: bool) -> Finished | Failed | None:
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False)
-    out = console if as_json else Console(highlight=False, soft_wrap=True)
+    out = console if as_json else Console(highlight=False)
     ending: Finished | Failed | None = None
     with _Bar(console) as bar:
         for text in lines:
@@ -140,21 +140,30 @@ def _draw(lines: IO[str], *, as_json: bool) -> Finished | Failed | None:
                 ending = event
             elif isinstance(event, Line):
                 bar.hide()
-                out.print(f"[bold]{event.label:<10}[/] {_escape(event.text)}")
+                _print_line(out, event.label, event.text)
                 if event.detail:
-                    out.print(f"{'':<10} [dim]{_escape(event.detail)}[/]")
+                    _print_line(out, "", event.detail, style="dim")
             elif isinstance(event, Note):
                 bar.hide()
-                console.print(f"{'':<10} [dim]{_escape(event.text)}[/]")
+                _print_line(console, "", event.text, style="dim")
             else:
                 bar.show(event)
     return ending
 
 
-def _escape(text: str) -> str:
-    from rich.markup import escape
+def _print_line(console: Any, label: str, text: str, style: str = "") -> None:
+    """A label and its text; where the text is longer than the terminal, it wraps beside it."""
+    if not console.is_terminal:
+        console.print(f"{label:<10} {text}", markup=False, soft_wrap=True)
+        return
+    from rich.table import Table
+    from rich.text import Text
 
-    return escape(text)
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=10)
+    grid.add_column()
+    grid.add_row(Text(label, style="bold"), Text(text, style=style))
+    console.print(grid)
 
 
 class _Bar:

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from appliance.dataset.pack import IGNORED, Pack, build_pack
-from appliance.dataset.tokens import TokenFile
+from appliance.dataset.pack import IGNORED, Pack
 from appliance.export.scorers import Ids, Logits, Scorer
 
 BLOCK_BYTES = 192 * 2**20
@@ -44,38 +43,6 @@ class RungComparison:
     top1: float
     num_positions: int
     max_abs_difference: float
-
-
-def choose_sample(split: TokenFile, max_tokens: int) -> list[Pack]:
-    """Whole examples, spread evenly over the documents of a split; the same ones every time.
-
-    Every document gives its first example before any gives its second, until the budget is used;
-    which one is first is decided by a fixed seed. At least one example is returned if there is one.
-
-    Args:
-        split: the test split.
-        max_tokens: tokens of all chosen examples at most.
-
-    Returns:
-        One pack an example.
-    """
-    num_labels_E = split.count_labels()
-    seen: dict[int, int] = {}
-    turns: list[tuple[int, int]] = []
-    for example in np.random.default_rng(0).permutation(len(split.examples_E5)).tolist():
-        if num_labels_E[example]:
-            document = int(split.examples_E5[example, 2])
-            seen[document] = seen.get(document, 0) + 1
-            turns.append((seen[document], example))
-    turns.sort(key=lambda turn: turn[0])
-    chosen: list[int] = []
-    left = max_tokens
-    for _, example in turns:
-        length = int(split.lengths_E[example])
-        if length <= left or not chosen:
-            chosen.append(example)
-            left -= length
-    return [build_pack(split, [example]) for example in chosen]
 
 
 def compare(upper: Scorer, lower: Scorer, sample: Sequence[Pack]) -> RungComparison:

@@ -52,7 +52,7 @@ def check_parity(
     """Compare every rung with the one above, and find the smallest precision that passes.
 
     Args:
-        sample: held-out examples, from `choose_sample`.
+        sample: held-out examples, one a pack.
         base_loss: of the untouched base on this sample, nats per label.
         adapter: the model as it was trained.
         merged: the plain checkpoint.

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import torch
 
-from appliance.dataset.pack import Pack
+from appliance.dataset.pack import Pack, build_pack
 from appliance.dataset.tokens import open_token_file
 from appliance.events import Progress
-from appliance.export.compare import choose_sample
 from appliance.export.onnx import export_onnx
 from appliance.export.parity import check_parity, list_precisions
 from appliance.export.scorers import TorchScorer
@@ -20,6 +19,7 @@ from appliance.tuning.load import load_base
 from appliance.tuning.loop import measure_loss
 from appliance.tuning.method import load_for, load_tuned, untuned
 from appliance.tuning.model import DecoderModel, wrap_model
+from appliance.tuning.sample import choose_examples
 from appliance.values import (
     BaseSpec,
     Dataset,
@@ -62,7 +62,8 @@ def prove(
         GateError: a rung is not the model it was made from, or lost too much of the gain.
     """
     torch.set_num_threads(plan.threads)
-    sample = choose_sample(open_token_file(stage.open(dataset.test.folder)), recipe.parity_tokens)
+    split = open_token_file(stage.open(dataset.test.folder))
+    sample = [build_pack(split, [row]) for row in choose_examples(split, recipe.parity_tokens)]
     adapter = load_tuned(spec, plan, stage.open(tuned.folder))
     base_loss = _measure_base(adapter, spec, plan, sample)
     plain = wrap_model(

@@ -129,7 +129,7 @@ def make_plan(
         earlier = [row for row in choice.rejected if row.choice not in told]
         rejected += explain_other_methods(rung, hardware, recipe, told)
         return _write_plan(rung, hardware, dataset, recipe, (*rejected, *earlier))
-    raise explain_failure(hardware, recipe, short, rejected)
+    raise explain_failure(hardware, recipe, short, rejected, dataset.longest_example)
 
 
 def recheck_plan(plan: TrainPlan, hardware: Hardware) -> None:

@@ -74,7 +74,11 @@ def explain_time(seconds: float) -> str:
 
 
 def explain_failure(
-    hardware: Hardware, recipe: TuneRecipe, short: list[Rung], rejected: list[Rejected]
+    hardware: Hardware,
+    recipe: TuneRecipe,
+    short: list[Rung],
+    rejected: list[Rejected],
+    longest_example: int = 0,
 ) -> BaseModelError | ResourceError:
     """The error when nothing is left: the choice that came closest, and what would fit."""
     if not short:
@@ -88,14 +92,14 @@ def explain_failure(
     return ResourceError(
         f"{closest.choice} does not fit, and nothing else does",
         why=f"at {closest.training.sequence_length} tokens a pack it {closest.shortage}",
-        fix=_find_fix(closest, hardware, recipe),
+        fix=_find_fix(closest, hardware, recipe, longest_example),
     )
 
 
-def _find_fix(rung: Rung, hardware: Hardware, recipe: TuneRecipe) -> str:
+def _find_fix(rung: Rung, hardware: Hardware, recipe: TuneRecipe, longest_example: int) -> str:
     """What a person can change so that it fits, tried out; else what the machine lacks."""
     for length in (2048, 1024, 512, 256, 128, 64):
-        if length >= rung.training.sequence_length:
+        if not longest_example <= length < rung.training.sequence_length:
             continue
         training = replace(rung.training, sequence_length=length, recompute=True)
         trial = measure_rung(rung.spec, training, hardware, rung.device)
@@ -104,7 +108,7 @@ def _find_fix(rung: Rung, hardware: Hardware, recipe: TuneRecipe) -> str:
             return f"--set tune.sequence_length={length} ({needs})"
     if recipe.method in ON_REQUEST:
         other = recipe.model_copy(update={"method": "qlora"})
-        trial = climb(rung.spec, "qlora", hardware, other)
+        trial = climb(rung.spec, "qlora", hardware, other, longest_example)
         if not trial.shortage:
             return f"--set tune.method=qlora ({format_bytes(trial.memory.total_bytes)})"
     if rung.spec.name != "embedded":

@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from appliance.dataset.pack import Pack, build_pack, fill_packs
 from appliance.dataset.tokens import TokenFile
 
 
 def choose_examples(split: TokenFile, max_tokens: int) -> list[int]:
-    """Row numbers of examples that together have at most `max_tokens` tokens (at least one row).
+    """Whole examples, spread evenly over the documents of a split; the same ones every time.
 
-    Documents take turns, each giving its next example, so that none is preferred. The same split
-    and number always give the same examples, in the order of the file.
+    Every document gives its first example before any gives its second, until the budget is used;
+    which one is first is decided by a fixed seed.
+
+    Args:
+        split: any split.
+        max_tokens: tokens of all chosen examples at most.
+
+    Returns:
+        Row numbers in the order of the file; at least one if the split has any label.
     """
-    by_document: dict[int, list[int]] = {}
-    for row, document in enumerate(split.examples_E5[:, 2].tolist()):
-        by_document.setdefault(document, []).append(row)
-    queues = [list(reversed(_spread(rows))) for rows in by_document.values()]
+    num_labels_E = split.count_labels()
+    seen: dict[int, int] = {}
+    turns: list[tuple[int, int]] = []
+    for row in np.random.default_rng(0).permutation(len(split.examples_E5)).tolist():
+        if num_labels_E[row]:
+            document = int(split.examples_E5[row, 2])
+            seen[document] = seen.get(document, 0) + 1
+            turns.append((seen[document], row))
+    turns.sort(key=lambda turn: turn[0])
     chosen: list[int] = []
-    total = 0
-    while queues:
-        for queue in queues:
-            row = queue.pop()
-            length = int(split.lengths_E[row])
-            if chosen and total + length > max_tokens:
-                continue
+    left = max_tokens
+    for _, row in turns:
+        length = int(split.lengths_E[row])
+        if length <= left or not chosen:
             chosen.append(row)
-            total += length
-        queues = [queue for queue in queues if queue] if total < max_tokens else []
+            left -= length
     return sorted(chosen)
-
-
-def _spread(rows: list[int]) -> list[int]:
-    """The same rows, neighbours apart: first every fourth, then those between."""
-    return [row for offset in (0, 2, 1, 3) for row in rows[offset::4]]
 
 
 def pack_examples(split: TokenFile, rows: list[int], pack_tokens: int) -> list[Pack]:

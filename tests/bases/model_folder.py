@@ -47,7 +47,10 @@ def write_shards(folder: Path) -> Path:
     tensors = make_tensors(CONFIG)
     (folder / "model.safetensors").unlink()
     names = sorted(tensors)
-    halves = {"model-00001-of-00002.safetensors": names[:9], "model-00002-of-00002.safetensors": names[9:]}
+    halves = {
+        "model-00001-of-00002.safetensors": names[:9],
+        "model-00002-of-00002.safetensors": names[9:],
+    }
     for file, part in halves.items():
         save_file({name: tensors[name] for name in part}, folder / file)
     places = {name: file for file, part in halves.items() for name in part}

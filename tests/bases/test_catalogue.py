@@ -52,7 +52,7 @@ def test_name_that_climbs_out_of_the_store_is_not_found(store):
 
 def test_broken_base_that_was_asked_for_is_an_error(store):
     (write_model(store / "bad") / "config.json").unlink()
-    with pytest.raises(BaseModelError, match="has no config.json"):
+    with pytest.raises(BaseModelError, match=r"has no config\.json"):
         find_bases("bad")
 
 

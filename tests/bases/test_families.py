@@ -11,16 +11,30 @@ from appliance.bases.families import (
 )
 
 SIZES = {
-    "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "vocab_size": 96, "head_dim": 16,
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 96,
+    "head_dim": 16,
 }
 SHAPE = Shape(
-    num_layers=2, width=48, intermediate_width=80, num_heads=4, num_kv_heads=2, head_width=16,
-    vocab_size=96, context=64, tied=False,
+    num_layers=2,
+    width=48,
+    intermediate_width=80,
+    num_heads=4,
+    num_kv_heads=2,
+    head_width=16,
+    vocab_size=96,
+    context=64,
+    tied=False,
 )
 KINDS = {
-    "LlamaForCausalLM": "LlamaConfig", "Qwen2ForCausalLM": "Qwen2Config",
-    "Qwen3ForCausalLM": "Qwen3Config", "MistralForCausalLM": "MistralConfig",
+    "LlamaForCausalLM": "LlamaConfig",
+    "Qwen2ForCausalLM": "Qwen2Config",
+    "Qwen3ForCausalLM": "Qwen3Config",
+    "MistralForCausalLM": "MistralConfig",
     "Phi3ForCausalLM": "Phi3Config",
 }
 
@@ -51,8 +65,14 @@ def test_tensors_of_a_family_are_those_of_transformers(architecture, changes):
         model = getattr(transformers, architecture)(config)
     expected = {name: tuple(value.shape) for name, value in model.named_parameters()}
     shape = Shape(
-        num_layers=2, width=sizes["hidden_size"], intermediate_width=80, num_heads=4,
-        num_kv_heads=2, head_width=16, vocab_size=96, context=64,
+        num_layers=2,
+        width=sizes["hidden_size"],
+        intermediate_width=80,
+        num_heads=4,
+        num_kv_heads=2,
+        head_width=16,
+        vocab_size=96,
+        context=64,
         tied=sizes["tie_word_embeddings"],
     )
     assert list_tensors(FAMILIES[architecture], shape, sizes) == expected
@@ -77,7 +97,11 @@ def test_proven_configuration_is_exportable(architecture, config):
     ("architecture", "config", "why_not"),
     [
         ("OlmoForCausalLM", {}, "OlmoForCausalLM was not proven right in the exporter"),
-        ("LlamaForCausalLM", {"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope type 'linear'"),
+        (
+            "LlamaForCausalLM",
+            {"rope_scaling": {"type": "linear", "factor": 2.0}},
+            "rope type 'linear'",
+        ),
         ("LlamaForCausalLM", {"rope_parameters": {"rope_type": "yarn"}}, "rope type 'yarn'"),
         ("Qwen3ForCausalLM", {"rope_scaling": {"rope_type": "yarn"}}, "rope type 'yarn'"),
         ("Qwen2ForCausalLM", {"rope_parameters": {"rope_type": "llama3"}}, "rope type 'llama3'"),
@@ -100,7 +124,10 @@ def test_configuration_that_exports_wrongly_is_not_exportable(architecture, conf
         ({}, "default"),
         ({"rope_scaling": None}, "default"),
         ({"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}}, "default"),
-        ({"rope_parameters": {"full_attention": {"rope_type": "default"}, "rope_type": None}}, "unknown"),
+        (
+            {"rope_parameters": {"full_attention": {"rope_type": "default"}, "rope_type": None}},
+            "unknown",
+        ),
         ({"rope_scaling": "yarn"}, "unknown"),
     ],
 )

@@ -18,7 +18,11 @@ NUM_PARAMETERS = 2 * 16 * 8 + 2 * (2 * 8 * 8 + 2 * 4 * 8 + 3 * 8 * 12 + 2 * 8) +
 
 def test_shape_and_size_are_read(tmp_path):
     found = read_spec(write_model(tmp_path / "tiny"))
-    assert (found.name, found.architecture, found.model_type) == ("tiny", "LlamaForCausalLM", "llama")
+    assert (found.name, found.architecture, found.model_type) == (
+        "tiny",
+        "LlamaForCausalLM",
+        "llama",
+    )
     assert (found.num_layers, found.width, found.intermediate_width) == (2, 8, 12)
     assert (found.num_heads, found.num_kv_heads, found.head_width) == (2, 1, 4)
     assert (found.vocab_size, found.context, found.tied) == (16, 64, False)
@@ -33,7 +37,7 @@ def test_embedded_base_agrees_with_safetensors():
 
     found = read_spec(EMBEDDED, "embedded")
     with safe_open(EMBEDDED / "model.safetensors", framework="numpy") as file:
-        sizes = [np.prod(file.get_slice(name).get_shape()) for name in file.keys()]
+        sizes = [np.prod(file.get_slice(name).get_shape()) for name in list(file.keys())]
     assert found.num_parameters == sum(sizes)
     assert found.exportable
 
@@ -169,8 +173,14 @@ def test_shape_that_disagrees_with_the_bytes_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("places", "why"),
     [
-        ({"x": "../secret.safetensors"}, "'../secret.safetensors', which is no file of this folder"),
-        ({"x": "model-00003-of-00002.safetensors"}, "file model-00003-of-00002.safetensors is missing"),
+        (
+            {"x": "../secret.safetensors"},
+            "'../secret.safetensors', which is no file of this folder",
+        ),
+        (
+            {"x": "model-00003-of-00002.safetensors"},
+            "file model-00003-of-00002.safetensors is missing",
+        ),
         ({"x": "model-00001-of-00002.safetensors"}, "tensor x is in none of its 1 files"),
         (None, "it has no map of tensors to files"),
     ],

@@ -34,8 +34,8 @@ def sample(tmp_path_factory):
     from exported_model import EMBEDDED, TEXTS
     from tokenizers import Tokenizer
 
+    from appliance.dataset.pack import build_pack
     from appliance.dataset.tokens import Example, write_token_file
-    from appliance.export.compare import choose_sample
 
     tokenizer = Tokenizer.from_file(str(EMBEDDED / "tokenizer.json"))
     rows = [tokenizer.encode(text).ids for text in TEXTS]
@@ -44,4 +44,4 @@ def sample(tmp_path_factory):
         for number, ids in enumerate(rows)
     ]
     split = write_token_file(tmp_path_factory.mktemp("sample") / "test", examples, 8192)
-    return choose_sample(split, 4_000)
+    return [build_pack(split, [row]) for row in range(len(examples))]

@@ -5,7 +5,7 @@ from exported_model import get_folder
 
 from appliance.dataset.pack import IGNORED, build_pack
 from appliance.dataset.tokens import Example, write_token_file
-from appliance.export.compare import choose_sample, compare, compare_chain
+from appliance.export.compare import compare, compare_chain
 from appliance.export.scorers import OnnxScorer, TorchScorer
 from appliance.tuning.loop import measure_loss
 
@@ -127,47 +127,3 @@ def test_onnx_scorer_gives_the_same_in_blocks(sample):
     parts = np.concatenate(list(scorer.score(ids_T, 7)))
     assert whole.shape == (len(ids_T), 8192)
     np.testing.assert_allclose(parts, whole, atol=2e-4)
-
-
-@pytest.fixture
-def split(tmp_path):
-    """Ten documents of four examples, 10 to 49 tokens each; one example has no label."""
-    examples = [
-        Example(
-            token_ids=list(range(10 + number)),
-            supervised=[number != 7] * (10 + number),
-            document=number // 4,
-        )
-        for number in range(40)
-    ]
-    return write_token_file(tmp_path / "split", examples, 50)
-
-
-def find_documents(split, sample):
-    lengths = {int(row[1]): int(row[2]) for row in split.examples_E5}
-    return [lengths[len(pack.token_ids_T)] for pack in sample]
-
-
-def test_choose_sample_takes_one_example_of_every_document_first(split):
-    documents = find_documents(split, choose_sample(split, 400))
-    assert sorted(documents[:10]) == list(range(10))
-
-
-def test_choose_sample_stays_below_its_tokens_and_uses_them(split):
-    num_tokens = sum(len(pack.token_ids_T) for pack in choose_sample(split, 400))
-    assert 350 < num_tokens <= 400
-
-
-def test_choose_sample_is_the_same_every_time(split):
-    one, other = choose_sample(split, 300), choose_sample(split, 300)
-    assert [len(p.token_ids_T) for p in one] == [len(p.token_ids_T) for p in other]
-
-
-def test_choose_sample_leaves_out_what_has_no_label(split):
-    chosen = choose_sample(split, 10_000)
-    assert len(chosen) == 39
-    assert all(pack.num_labels for pack in chosen)
-
-
-def test_choose_sample_gives_one_example_even_if_it_is_too_long(split):
-    assert len(choose_sample(split, 1)) == 1

@@ -147,5 +147,8 @@ def test_quota_is_parsed(text, expected):
 def test_memberships_name_every_controller_of_a_joint_hierarchy():
     text = "9:name=systemd:/init\n1:cpu,cpuacct:/a\n0::/b\nrubbish\n"
     assert cgroup.parse_memberships(text) == {
-        "name=systemd": "/init", "cpu": "/a", "cpuacct": "/a", "": "/b",
+        "name=systemd": "/init",
+        "cpu": "/a",
+        "cpuacct": "/a",
+        "": "/b",
     }

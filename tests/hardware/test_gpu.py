@@ -125,7 +125,9 @@ def test_visible_devices_are_honoured(wanted, chosen):
 
 def test_torch_cuda_is_read_from_the_text_of_its_version_file():
     head = "from typing import Optional\n__version__ = '2.13.0'\ndebug = False\n"
-    assert gpu.parse_torch_cuda(head + "cuda: Optional[str] = None\nhip: Optional[str] = None") is None
+    assert (
+        gpu.parse_torch_cuda(head + "cuda: Optional[str] = None\nhip: Optional[str] = None") is None
+    )
     assert gpu.parse_torch_cuda(head + "cuda: Optional[str] = '12.8'\n") == "12.8"
     assert gpu.parse_torch_cuda(head + "cuda = '13.0'\n") == "13.0"
     assert gpu.parse_torch_cuda("") is None

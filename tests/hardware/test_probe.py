@@ -19,8 +19,12 @@ CUDA = CudaSupport(torch_cuda="12.8", bitsandbytes_cuda=frozenset({"128"}))
 CPU_ONLY = CudaSupport(torch_cuda=None, bitsandbytes_cuda=frozenset())
 PLENTY = Memory(free_bytes=32 * GIB, total_bytes=64 * GIB, swap_free_bytes=0)
 CARD = Gpu(
-    name="Card", total_bytes=24 * GIB, free_bytes=20 * GIB, capability="9.0",
-    supports_bf16=True, usable=True,
+    name="Card",
+    total_bytes=24 * GIB,
+    free_bytes=20 * GIB,
+    capability="9.0",
+    supports_bf16=True,
+    usable=True,
 )
 
 
@@ -111,7 +115,10 @@ def test_freed_memory_is_given_back():
         answer: int(
             subprocess.run(
                 [sys.executable, "-c", script, answer],
-                capture_output=True, text=True, check=True, env=keep,
+                capture_output=True,
+                text=True,
+                check=True,
+                env=keep,
                 cwd=Path(__file__).parents[2],
             ).stdout
         )

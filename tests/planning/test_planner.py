@@ -1,0 +1,295 @@
+"""The ladder. Oracle: what each rung needs, from the memory model, against what a machine has."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from appliance.errors import BaseModelError, RecipeError, ResourceError
+from appliance.planning.planner import choose_base, choose_base_for, make_plan, recheck_plan
+from appliance.recipe import TuneRecipe
+from appliance.units import format_bytes
+from appliance.values import BaseChoice, BaseChoices, Rejected
+from tests.planning.machines import GIB, make_dataset, make_gpu, make_hardware, make_spec
+
+AUTO = TuneRecipe()
+EMBEDDED = make_spec("embedded")
+FAST = 1e6
+"""GFLOP/s at which time rejects nothing."""
+
+
+def choose(*names: str, hardware=None, recipe=AUTO, broken=()) -> BaseChoice:
+    bases = BaseChoices(specs=tuple(make_spec(name) for name in names), broken=broken)
+    return choose_base(hardware or make_hardware(gflops=FAST), bases, recipe)
+
+
+def plan(spec=EMBEDDED, hardware=None, recipe=AUTO, dataset=None):
+    chosen = BaseChoice(spec=spec)
+    return make_plan(hardware or make_hardware(), chosen, dataset or make_dataset(), recipe)
+
+
+def reasons(rejected) -> dict[str, str]:
+    return {row.choice: row.reason for row in rejected}
+
+
+def test_largest_base_that_fits_is_chosen():
+    choice = choose("embedded", "qwen3-0.6b", "qwen3-1.7b", hardware=make_hardware(32, gflops=FAST))
+    assert choice.spec.name == "qwen3-1.7b"
+    assert reasons(choice.rejected) == {
+        "qwen3-0.6b": "the chosen base is larger: 1.7 B against 596.0 M parameters",
+        "embedded": "the chosen base is larger: 1.7 B against 7.1 M parameters",
+    }
+
+
+def test_base_that_cannot_be_exported_in_ram_is_rejected_with_numbers():
+    choice = choose("embedded", "qwen3-1.7b", hardware=make_hardware(16, gflops=FAST))
+    assert choice.spec.name == "embedded"
+    reason = reasons(choice.rejected)["qwen3-1.7b · qlora"]
+    # 2.4 * 4 * 1.72e9 bytes = 15.4 GiB and the program; nine tenths of 16 GiB
+    assert reason.startswith("needs 15.8 GiB of RAM to be exported (2.4 times its fp32 size")
+    assert reason.endswith("14.4 GiB can be used")
+
+
+def test_base_that_takes_longer_than_a_night_gives_way():
+    choice = choose("embedded", "qwen3-0.6b", hardware=make_hardware(32, gflops=50))
+    assert choice.spec.name == "embedded"
+    reason = reasons(choice.rejected)["qwen3-0.6b · qlora"]
+    assert reason.startswith("would train for about ")
+    assert reason.endswith("the budget is 12 h 00 min")
+
+
+def test_fastest_is_taken_when_all_are_slow():
+    hardware = make_hardware(64, gflops=5)
+    bases = BaseChoices(specs=(make_spec("qwen3-0.6b"), make_spec("qwen3-1.7b")))
+    choice = choose_base_for(100_000_000, hardware, bases, AUTO)
+    assert choice.spec.name == "qwen3-0.6b"
+    assert "qwen3-1.7b · qlora" in reasons(choice.rejected)
+
+
+def test_named_base_is_taken_however_long_it_takes():
+    assert choose("qwen3-0.6b", hardware=make_hardware(32, gflops=1)).spec.name == "qwen3-0.6b"
+
+
+def test_base_that_does_not_export_is_rejected_with_the_reason():
+    bases = BaseChoices(
+        specs=(
+            EMBEDDED,
+            make_spec("qwen3-0.6b", exportable=False, why_not="the exporter loses the window"),
+        ),
+        broken=(Rejected(choice="bad", reason="has no tokenizer.json"),),
+    )
+    choice = choose_base(make_hardware(gflops=FAST), bases, AUTO)
+    assert reasons(choice.rejected) == {
+        "bad": "has no tokenizer.json",
+        "qwen3-0.6b": "cannot be exported: the exporter loses the window",
+    }
+
+
+def test_no_usable_base_is_an_error_with_the_reason():
+    bases = BaseChoices(specs=(make_spec("phi3", exportable=False, why_not="longrope"),))
+    with pytest.raises(BaseModelError) as caught:
+        choose_base(make_hardware(), bases, AUTO)
+    assert caught.value.what == "no base model can be used"
+    assert caught.value.why == "phi3: cannot be exported: longrope"
+    assert "--base embedded" in caught.value.fix
+
+
+def test_plan_of_the_embedded_base_on_a_cpu():
+    made = plan()
+    assert (made.base, made.method, made.device) == ("embedded", "qlora", "cpu")
+    assert made.compute_dtype == "float32"
+    assert (made.sequence_length, made.packs_per_step, made.num_epochs) == (1024, 1, 2)
+    assert made.tunes_head and not made.recompute and not made.returns_memory
+    assert made.threads == 4
+    assert made.memory_limit_bytes == int(0.9 * 16 * GIB)
+    assert made.memory.total_bytes < made.memory_limit_bytes
+    assert made.num_steps == 2 * 62  # 60,000 / (0.95 * 1024) packs
+    assert "largest base whose qlora fits" in made.reason
+
+
+def test_every_other_method_says_what_it_would_need():
+    told = reasons(plan().rejected)
+    assert told["embedded · adapter"].startswith("not needed: qlora fits; would need ")
+    assert told["embedded · lora"].startswith("only when asked for (--set tune.method=lora)")
+    assert told["embedded · full"].startswith("only when asked for (--set tune.method=full)")
+
+
+def test_reasons_of_the_choice_of_the_base_stay_in_the_plan():
+    choice = BaseChoice(spec=EMBEDDED, rejected=(Rejected(choice="big", reason="too big"),))
+    made = make_plan(make_hardware(), choice, make_dataset(), AUTO)
+    assert reasons(made.rejected)["big"] == "too big"
+
+
+def test_recipe_chooses_the_method():
+    made = plan(recipe=TuneRecipe(method="full"))
+    assert made.method == "full"
+    assert not made.tunes_head
+    assert reasons(made.rejected)["embedded · qlora"].startswith("the recipe asks for full")
+
+
+def test_freed_memory_is_given_back_where_memory_is_short():
+    made = plan(hardware=make_hardware(1))
+    assert made.returns_memory
+    assert made.method == "qlora"
+    assert made.memory.total_bytes < plan().memory.total_bytes
+
+
+def test_activations_are_recomputed_before_packs_get_shorter():
+    made = plan(hardware=make_hardware(0.64))
+    assert (made.sequence_length, made.recompute) == (1024, True)
+    assert "activations are computed twice" in made.reason
+
+
+def test_adapter_is_next_when_qlora_does_not_fit():
+    made = plan(hardware=make_hardware(0.59), dataset=make_dataset(longest=1000))
+    assert made.method == "adapter"
+    assert reasons(made.rejected)["embedded · qlora"].startswith("needs ")
+
+
+def test_gpu_is_used_in_bfloat16():
+    hardware = make_hardware(64, (make_gpu(20),))
+    made = plan(make_spec("qwen3-1.7b"), hardware)
+    assert (made.device, made.compute_dtype) == ("cuda:0", "bfloat16")
+    assert made.memory_limit_bytes == int(0.95 * 20 * GIB)
+    assert made.sequence_length > 1024
+    assert not made.tunes_head  # tied
+
+
+def test_second_gpu_is_used_under_its_own_number():
+    made = plan(hardware=make_hardware(gpus=(make_gpu(20, usable=False), make_gpu(20))))
+    assert made.device == "cuda:1"
+
+
+def test_old_gpu_computes_in_float32():
+    made = plan(hardware=make_hardware(gpus=(make_gpu(20, "7.5"),)))
+    assert (made.device, made.compute_dtype) == ("cuda:0", "float32")
+
+
+def test_unusable_gpu_leaves_the_cpu():
+    assert plan(hardware=make_hardware(gpus=(make_gpu(20, usable=False),))).device == "cpu"
+
+
+def test_head_of_a_large_vocabulary_is_left_alone_unless_asked():
+    hardware = make_hardware(128, (make_gpu(22),))
+    spec = make_spec("llama-3.1-8b")
+    assert not plan(spec, hardware).tunes_head
+    assert plan(spec, hardware, TuneRecipe(head="yes")).tunes_head
+    assert not plan(recipe=TuneRecipe(head="no")).tunes_head
+
+
+def test_tied_head_cannot_be_asked_for():
+    with pytest.raises(BaseModelError) as caught:
+        plan(make_spec("qwen3-0.6b"), make_hardware(32), TuneRecipe(method="qlora", head="yes"))
+    assert "head and embedding are one matrix" in caught.value.why
+
+
+def test_bottleneck_needs_separate_matrices():
+    with pytest.raises(BaseModelError, match="a bottleneck cannot be merged"):
+        plan(make_spec("phi3"), make_hardware(128), TuneRecipe(method="adapter"))
+
+
+def test_pack_holds_the_longest_example():
+    assert plan(dataset=make_dataset(longest=900)).sequence_length >= 900
+    with pytest.raises(RecipeError):
+        plan(recipe=TuneRecipe(sequence_length=512), dataset=make_dataset(longest=900))
+
+
+def test_nothing_fits_names_what_is_there_and_a_fix():
+    with pytest.raises(ResourceError) as caught:
+        plan(hardware=make_hardware(0.3))
+    error = caught.value
+    assert error.what == "embedded · adapter does not fit, and nothing else does"
+    assert "the cpu has 276 MiB to give (307 MiB free)" in error.why
+    assert error.fix == "stop other programs, or raise the memory limit of the container or unit"
+
+
+def test_fix_is_a_shorter_pack_when_that_would_fit():
+    recipe = TuneRecipe(sequence_length=1024, method="qlora")
+    hardware = make_hardware(0.59)
+    with pytest.raises(ResourceError) as caught:
+        plan(hardware=hardware, recipe=recipe)
+    assert caught.value.fix.startswith("--set tune.sequence_length=512 (")
+    fixed = plan(hardware=hardware, recipe=TuneRecipe(sequence_length=512, method="qlora"))
+    assert format_bytes(fixed.memory.total_bytes) in caught.value.fix
+
+
+def test_fix_is_never_a_pack_shorter_than_an_example():
+    recipe = TuneRecipe(sequence_length=1024, method="qlora")
+    with pytest.raises(ResourceError) as caught:
+        plan(hardware=make_hardware(0.59), recipe=recipe, dataset=make_dataset(longest=1000))
+    assert "sequence_length" not in caught.value.fix
+
+
+def test_fix_is_qlora_when_another_method_was_asked_for():
+    recipe = TuneRecipe(sequence_length=1024, method="full")
+    with pytest.raises(ResourceError) as caught:
+        plan(hardware=make_hardware(0.66), recipe=recipe, dataset=make_dataset(longest=1000))
+    assert caught.value.fix.startswith("--set tune.method=qlora (")
+
+
+def test_fix_is_a_smaller_base_when_that_is_all():
+    with pytest.raises(ResourceError) as caught:
+        plan(make_spec("qwen3-1.7b"), make_hardware(4))
+    assert "--base embedded" in caught.value.fix
+
+
+def test_full_disk_is_named():
+    with pytest.raises(ResourceError) as caught:
+        plan(hardware=make_hardware(disk_gib=0.01))
+    assert "of disk" in caught.value.why
+    assert caught.value.fix == "delete old runs, or choose another place with --runs"
+
+
+def test_old_plan_that_still_fits_passes():
+    recheck_plan(plan(), make_hardware())
+
+
+@pytest.mark.parametrize(
+    ("hardware", "what", "why"),
+    [
+        (
+            make_hardware(0.4),
+            "the plan of this run does not fit any more",
+            "embedded · qlora needs",
+        ),
+        (make_hardware(disk_gib=0.01), "the plan of this run does not fit any more", "of disk"),
+        (
+            make_hardware(gpus=(make_gpu(20),)),
+            "the plan trains on cpu, which is not there now",
+            "this machine offers cuda:0",
+        ),
+    ],
+)
+def test_old_plan_that_does_not_fit_any_more_is_refused(hardware, what, why):
+    with pytest.raises(ResourceError) as caught:
+        recheck_plan(plan(), hardware)
+    assert caught.value.what == what
+    assert why in caught.value.why
+    assert "run the same command again" in caught.value.fix or "--fresh" in caught.value.fix
+
+
+def test_planning_never_imports_torch():
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from appliance.bases.catalogue import find_bases\n"
+        "from appliance.hardware.probe import probe\n"
+        "from appliance.planning.capacity import list_methods\n"
+        "from appliance.planning.planner import choose_base, make_plan, recheck_plan\n"
+        "from appliance.recipe import TuneRecipe\n"
+        "from tests.planning.machines import make_dataset\n"
+        "import appliance.cli.plan, appliance.cli.report, appliance.cli.output\n"
+        "hardware = probe(Path('runs'))\n"
+        "choice = choose_base(hardware, find_bases('embedded'), TuneRecipe())\n"
+        "plan = make_plan(hardware, choice, make_dataset(), TuneRecipe())\n"
+        "recheck_plan(plan, hardware)\n"
+        "assert list_methods(choice.spec, hardware)\n"
+        "heavy = {'torch', 'transformers', 'peft', 'bitsandbytes'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
