@@ -163,11 +163,10 @@ def decode_event(line: str) -> Event:
 
 
 def write_events_to(path: Path) -> OnEvent:
-    """An event sink that appends JSON lines to a file, flushed after each."""
-    handle = path.open("a", encoding="utf-8")
+    """An event sink that appends JSON lines to a file; each is there when it returns."""
 
     def write(event: Event) -> None:
-        handle.write(encode_event(event) + "\n")
-        handle.flush()
+        with path.open("a", encoding="utf-8") as file:
+            file.write(encode_event(event) + "\n")
 
     return write

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from appliance.errors import ResourceError
 from appliance.recipe import Recipe
 
 
@@ -22,6 +20,7 @@ class TuneRequest(BaseModel):
     base: str | None
     recipe: Recipe
     run: str
+    fresh: bool = False
     debug: bool = False
 
 
@@ -32,19 +31,3 @@ def name_run(documents: Path, base: str | None, recipe: Recipe) -> str:
     digest = hashlib.sha256(body.encode()).hexdigest()
     label = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.name).strip("-")[:32] or "documents"
     return f"{label}-{digest[:6]}"
-
-
-def forget_run(path: Path) -> None:
-    """Remove a run.
-
-    Raises:
-        ResourceError: it cannot be removed.
-    """
-    if not path.exists():
-        return
-    try:
-        shutil.rmtree(path)
-    except OSError as exc:
-        raise ResourceError(
-            f"cannot remove {path}", why=exc.strerror or "", fix="mend its permissions"
-        ) from exc

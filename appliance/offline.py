@@ -17,6 +17,7 @@ OFFLINE = {
     "DO_NOT_TRACK": "1",
     "TOKENIZERS_PARALLELISM": "false",  # its threads fight with torch's, and warn after a fork
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # torch then numbers the GPUs as the probe does
 }
 """Variables that keep the libraries from reaching for the network."""
 

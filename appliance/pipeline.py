@@ -61,12 +61,13 @@ def tune(request: TuneRequest, run: RunDir) -> TuneResult:
     folder = scan_folder(Path(request.documents))
     corpus = run.stage("corpus", read_corpus, folder, recipe.documents)
     say("Documents", describe.describe_corpus(corpus))
-    choice = run.stage("base", choose_base, hardware, find_bases(request.base), recipe.tune)
+    choice = run.stage("base", choose_base, hardware, find_bases(request.base), corpus, recipe.tune)
     spec = choice.spec
     dataset = run.stage("dataset", build_dataset, corpus, spec, recipe.dataset)
     say("Dataset", describe.describe_dataset(dataset))
     plan = run.stage("plan", make_plan, hardware, choice, dataset, recipe.tune)
-    recheck_plan(plan, hardware)
+    if not run.is_done("tune"):
+        recheck_plan(plan, hardware)
     say("Plan", describe.describe_plan(plan), f"why: {plan.reason}")
     tuned = run.stage("tune", tune_model, plan, spec, dataset, recipe.tune)
     say("Tune", describe.describe_tuned(tuned))

@@ -7,13 +7,18 @@ All faults of a recipe are reported at once, each with the nearest key that exis
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from appliance.errors import RecipeError
+
+Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+PackTokens = Annotated[int, Field(ge=32)]
 
 
 class _Section(BaseModel):
@@ -51,10 +56,10 @@ class TuneRecipe(_Section):
     head: Literal["auto", "yes", "no"] = Field(
         "auto", description="Low-rank update of the head too; auto: when it is small."
     )
-    lr: float | Literal["auto"] = Field("auto", description="auto: by a probe on held-out text.")
-    epochs: int | Literal["auto"] = Field("auto", description="auto: more text, fewer epochs.")
-    sequence_length: int | Literal["auto"] = Field("auto", description="Tokens of a pack.")
-    threads: int | Literal["auto"] = Field("auto", description="Processor cores.")
+    lr: Rate | Literal["auto"] = Field("auto", description="auto: by a probe on held-out text.")
+    epochs: Count | Literal["auto"] = Field("auto", description="auto: more text, fewer epochs.")
+    sequence_length: PackTokens | Literal["auto"] = Field("auto", description="Tokens of a pack.")
+    threads: Count | Literal["auto"] = Field("auto", description="Processor cores.")
     checkpoint_seconds: float = Field(
         30.0, gt=0, description="Time between checkpoints: what a power cut may cost."
     )
@@ -102,7 +107,7 @@ def load_recipe(path: Path | None, settings: tuple[str, ...] = ()) -> Recipe:
     try:
         return Recipe.model_validate(tree)
     except ValidationError as exc:
-        faults = [_describe_fault(error) for error in exc.errors()]
+        faults = _list_faults(exc)
         source = str(path) if path else "--set"
         raise RecipeError(
             f"{len(faults)} fault{'s' if len(faults) > 1 else ''} in the recipe ({source})",
@@ -111,9 +116,30 @@ def load_recipe(path: Path | None, settings: tuple[str, ...] = ()) -> Recipe:
         ) from exc
 
 
+_REPLACED = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's idea of a scalar: `yes` and `no` are words, `1e-4` is a number."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    letter: [(tag, expression) for tag, expression in resolvers if tag not in _REPLACED]
+    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][-+]?\d+)?$|^[-+]?\.inf$|^\.nan$"),
+    list("-+0123456789."),
+)
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError as exc:
         raise RecipeError(
             f"recipe {path} is not there",
@@ -152,29 +178,33 @@ def _apply_setting(tree: dict[str, Any], setting: str) -> None:
             why=f"it is a {type(branch).__name__}",
             fix=f"write keys below '{section}:'",
         )
-    branch[name] = _read_scalar(text)
+    try:
+        branch[name] = yaml.load(text, _Loader)
+    except yaml.YAMLError as exc:
+        raise RecipeError(
+            f"--set {setting} is not understood",
+            why="its value is not valid YAML",
+            fix="quote it, or write it into a recipe file",
+        ) from exc
 
 
-def _read_scalar(text: str) -> Any:
-    value = yaml.safe_load(text)
-    if isinstance(value, str):  # YAML 1.1 reads 1e-4 as text: a number was meant
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+def _list_faults(exc: ValidationError) -> list[str]:
+    """One line a key: a value that fits none of several types is one fault."""
+    by_key: dict[tuple[str, ...], list[Any]] = {}
+    for error in exc.errors():
+        key = tuple(str(part) for part in error["loc"][:2])  # beyond: which type was tried
+        by_key.setdefault(key, []).append(error)
+    return [_describe_fault(key, errors) for key, errors in by_key.items()]
 
 
-def _describe_fault(error: Any) -> str:
-    where = [
-        str(part) for part in error["loc"] if not str(part).startswith(("literal[", "float", "int"))
-    ]
-    name = ".".join(where)
-    if error["type"] != "extra_forbidden":
-        return f"{name}: {error['msg'].lower()} (got {error['input']!r})"
+def _describe_fault(key: tuple[str, ...], errors: list[Any]) -> str:
+    name = ".".join(key)
+    if errors[0]["type"] != "extra_forbidden":
+        reasons = " or ".join(dict.fromkeys(error["msg"].lower() for error in errors))
+        return f"{name}: {reasons} (got {errors[0]['input']!r})"
     known = sorted(Recipe.model_fields)
-    if len(where) > 1 and where[0] in Recipe.model_fields:
-        known = sorted(getattr(Recipe(), where[0]).__class__.model_fields)
-    near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.3)
-    hint = f", did you mean {'.'.join([*where[:-1], near[0]])}" if near else ""
+    if len(key) > 1:
+        known = sorted(getattr(Recipe(), key[0]).__class__.model_fields)
+    near = difflib.get_close_matches(key[-1], known, n=1, cutoff=0.3)
+    hint = f", did you mean {'.'.join([*key[:-1], near[0]])}" if near else ""
     return f"unknown key {name}{hint}"

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from appliance import __version__
-from appliance.errors import BusyError, ResourceError
+from appliance.errors import BusyError, InterruptedRun, ResourceError
 from appliance.events import OnEvent, ShouldStop, StageFinished, StageStarted
 from appliance.files import publish_folder, write_text
 from appliance.values import Value
@@ -62,8 +62,16 @@ class StageFolder:
 class RunDir:
     """A run's folder, locked for as long as this object lives."""
 
-    def __init__(self, path: Path, on_event: OnEvent, should_stop: ShouldStop) -> None:
+    def __init__(
+        self, path: Path, on_event: OnEvent, should_stop: ShouldStop, *, fresh: bool = False
+    ) -> None:
         """Open or create the folder and lock it.
+
+        Args:
+            path: the run's folder.
+            on_event: takes events.
+            should_stop: True when the person wants to stop.
+            fresh: forget what earlier attempts did.
 
         Raises:
             ResourceError: the folder cannot be written.
@@ -91,10 +99,16 @@ class RunDir:
                 why="its lock is held",
                 fix="wait for it, or stop it and run the same command again",
             ) from exc
+        if fresh:
+            _empty(path)
 
     def close(self) -> None:
         """Give the lock back."""
         self._lock.close()
+
+    def is_done(self, name: str) -> bool:
+        """Whether a stage has a receipt (for whatever inputs)."""
+        return (self.path / "receipts" / f"{name}.json").exists()
 
     def stage(self, name: str, function: Callable[..., V], *values: BaseModel) -> V:
         """Run a stage, or return what it returned before from the same inputs.
@@ -106,6 +120,9 @@ class RunDir:
 
         Returns:
             The value of the stage.
+
+        Raises:
+            InterruptedRun: the person wants to stop, and the stage is not done.
         """
         inputs = hash_inputs(name, function, values)
         kind: type[V] = typing.get_type_hints(function)["return"]
@@ -117,6 +134,10 @@ class RunDir:
             self.seconds[name] = seconds
             self.on_event(StageFinished(stage=name, seconds=seconds, restored=True))
             return value
+        if self.should_stop():
+            raise InterruptedRun(
+                f"stopped before stage {name}", fix="run the same command again: it goes on"
+            )
         marker = self.path / "receipts" / f"{name}.started.json"
         _prepare_partial(partial, marker, inputs)
         self.on_event(StageStarted(stage=name))
@@ -140,6 +161,15 @@ class RunDir:
         self.seconds[name] = seconds
         self.on_event(StageFinished(stage=name, seconds=seconds, restored=False))
         return value
+
+
+def _empty(path: Path) -> None:
+    """Remove everything but the lock."""
+    for entry in path.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name != "lock":
+            entry.unlink()
 
 
 def hash_inputs(name: str, function: Callable[..., Any], values: tuple[BaseModel, ...]) -> str:

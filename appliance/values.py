@@ -362,10 +362,10 @@ class TrainPlan(Value):
 
 
 class RateTrial(Value):
-    """One learning rate of the probe, and the held-out loss after it."""
+    """One learning rate of the probe, and the held-out loss after it (None: it diverged)."""
 
     lr: float
-    loss: float
+    loss: float | None
 
 
 class TunedModel(Value):

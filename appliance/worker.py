@@ -54,7 +54,7 @@ def _run(request: TuneRequest, events_out: TextIO, stop: threading.Event) -> Fai
             keep(event)
 
     keep = None
-    run = RunDir(Path(request.run), on_event, stop.is_set)
+    run = RunDir(Path(request.run), on_event, stop.is_set, fresh=request.fresh)
     keep = write_events_to(run.path / "events.jsonl")
     failure: Failed | None = None
     try:
@@ -64,34 +64,47 @@ def _run(request: TuneRequest, events_out: TextIO, stop: threading.Event) -> Fai
         on_event(Finished(result=result.model_dump_json()))
     except ApplianceError as exc:
         failure = Failed(what=exc.what, why=exc.why, fix=exc.fix, exit_code=exc.exit_code)
-    except (MemoryError, OSError) as exc:
-        failure = _describe_system_error(exc)
+    except OSError as exc:
+        failure = _describe_file_error(exc)
     except Exception as exc:
-        failure = _describe_fault(exc, run.path)
+        failure = _describe_memory_error(exc) or _describe_fault(exc, run.path)
     finally:
         run.close()
-    if failure is not None and failure.exit_code != InterruptedRun.exit_code:
-        keep(failure)
+    if failure is not None:
+        with contextlib.suppress(OSError):  # the disk may be what failed
+            keep(failure)
     return failure
 
 
-def _describe_system_error(exc: MemoryError | OSError) -> Failed:
-    if isinstance(exc, MemoryError):
-        what, why = "out of memory", "the machine refused more memory"
-        fix = "close other programs, or --set tune.sequence_length=512"
-    else:
-        name = Path(exc.filename).name if isinstance(exc.filename, str) else ""
-        what = f"cannot use {name or 'a file of the run'}"
-        why, fix = (
-            exc.strerror or type(exc).__name__,
-            "free disk space or mend permissions; run again",
-        )
-    return Failed(what=what, why=why, fix=fix, exit_code=ResourceError.exit_code)
+def _describe_file_error(exc: OSError) -> Failed:
+    name = Path(exc.filename).name if isinstance(exc.filename, str) else ""
+    return Failed(
+        what=f"cannot use {name or 'a file of the run'}",
+        why=exc.strerror or type(exc).__name__,
+        fix="free disk space or mend permissions; run the same command again",
+        exit_code=ResourceError.exit_code,
+    )
+
+
+def _describe_memory_error(exc: Exception) -> Failed | None:
+    """Out of memory, as Python, torch's CPU allocator and CUDA say it; None for anything else."""
+    text = str(exc).lower()
+    refusals = ("can't allocate memory", "out of memory")
+    is_torch = isinstance(exc, RuntimeError) and any(words in text for words in refusals)
+    if not isinstance(exc, MemoryError) and not is_torch:
+        return None
+    return Failed(
+        what="out of memory",
+        why="the machine refused more memory than the job already has",
+        fix="close other programs, or --set tune.sequence_length=512",
+        exit_code=ResourceError.exit_code,
+    )
 
 
 def _describe_fault(exc: Exception, run: Path) -> Failed:
     """A fault of our own: the traceback goes to a private file, never to the screen."""
-    (run / "fault.txt").write_text("".join(traceback.format_exception(exc)))
+    with contextlib.suppress(OSError):
+        (run / "fault.txt").write_text("".join(traceback.format_exception(exc)))
     return Failed(
         what=f"the program failed ({type(exc).__name__})",
         why=f"a fault of its own; the traceback is in {run / 'fault.txt'}",

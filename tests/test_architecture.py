@@ -57,9 +57,6 @@ def test_help_shows_an_example_on_a_line_of_its_own(verb):
     assert find_examples(run_python("-m", "appliance", verb, "--help").stdout)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="\\b in a raw docstring is no backspace: the lines are joined"
-)
 @pytest.mark.parametrize("arguments", [[], ["chat"], ["verify"]])
 def test_help_shows_an_example_on_a_line_of_its_own_when_it_is_in_the_docstring(arguments):
     assert find_examples(run_python("-m", "appliance", *arguments, "--help").stdout)

@@ -128,35 +128,27 @@ def test_error_has_the_exit_code_of_recipes():
 # ---------------------------------------------------------------- faults that are still there
 
 
-@pytest.mark.xfail(strict=True, reason="YAML 1.1 reads yes and no as true and false")
 @pytest.mark.parametrize("value", ["yes", "no"])
 def test_head_can_be_switched_by_a_setting(value):
     assert load_recipe(None, (f"tune.head={value}",)).tune.head == value
 
 
-@pytest.mark.xfail(strict=True, reason="YAML 1.1 reads 1e-4 as text; only --set mends it")
 def test_file_reads_an_exponent_without_a_point_as_a_number(tmp_path):
     assert load_recipe(write(tmp_path, "tune:\n  lr: 1e-4\n")).tune.lr == 1e-4
 
 
-@pytest.mark.xfail(strict=True, reason="the value is parsed as YAML without a guard")
 def test_setting_whose_value_is_not_yaml_says_so():
     fail(None, "tune.rank=[1")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="parts of a location that begin with int or float are dropped"
-)
 def test_unknown_key_is_named_whatever_it_begins_with():
     assert "unknown key tune.interval" in fail(None, "tune.interval=3").why
 
 
-@pytest.mark.xfail(strict=True, reason="each branch of a union counts as a fault")
 def test_one_wrong_value_is_one_fault():
     assert fail(None, "tune.lr=fast").what.startswith("1 fault ")
 
 
-@pytest.mark.xfail(strict=True, reason="no bounds on lr and threads")
 @pytest.mark.parametrize(
     "setting", ["tune.lr=-1", "tune.lr=0", "tune.lr=nan", "tune.threads=0", "tune.epochs=0"]
 )

@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 _HELP = "an empty line or /help: this · /new: forget the conversation · /exit or Ctrl-D: leave"
 
 
-@click.command()
+EXAMPLE = """
+\b
+Example:
+  appliance chat runs/company_docs-c8a31b
+  appliance chat runs/company_docs-c8a31b -m "How many days of leave do I have?"
+"""
+
+
+@click.command(epilog=EXAMPLE)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("-m", "--message", "question", help="Ask one question, print the answer and leave.")
 @click.option(
@@ -30,14 +38,9 @@ _HELP = "an empty line or /help: this · /new: forget the conversation · /exit 
 )
 @click.option("--json", "as_json", is_flag=True, help="With -m: print answer and figures as JSON.")
 def chat(bundle: Path, question: str | None, max_tokens: int, as_json: bool) -> None:
-    r"""Talk to BUNDLE, the folder of a bundle or of the run that made it.
+    """Talk to BUNDLE, the folder of a bundle or of the run that made it.
 
     The bundle is verified first. Answers are the most likely ones, the same every time.
-
-    \b
-    Examples:
-      appliance chat runs/7f3k
-      appliance chat runs/7f3k -m "How many days of leave do I have?"
     """
     from appliance.bundle.verify import find_bundle, verify_bundle
     from appliance.offline import go_offline

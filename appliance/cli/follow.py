@@ -65,8 +65,9 @@ def follow_job(request: TuneRequest, *, as_json: bool) -> dict[str, Any]:
 
     with _start_worker(request) as worker, _hand_interrupts_to(worker):
         assert worker.stdin is not None and worker.stdout is not None
-        worker.stdin.write(request.model_dump_json())
-        worker.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # it died at once: said below
+            worker.stdin.write(request.model_dump_json())
+            worker.stdin.close()
         ending = _draw(worker.stdout, as_json=as_json)
         code = worker.wait()
     if isinstance(ending, Finished):
@@ -130,8 +131,9 @@ def _hand_interrupts_to(worker: subprocess.Popen[str]) -> Iterator[None]:
 def _draw(lines: IO[str], *, as_json: bool) -> Finished | Failed | None:
     from rich.console import Console
 
+    from appliance.cli.output import print_row
+
     console = Console(stderr=True, highlight=False)
-    out = console if as_json else Console(highlight=False)
     ending: Finished | Failed | None = None
     with _Bar(console) as bar:
         for text in lines:
@@ -140,30 +142,14 @@ def _draw(lines: IO[str], *, as_json: bool) -> Finished | Failed | None:
                 ending = event
             elif isinstance(event, Line):
                 bar.hide()
-                _print_line(out, event.label, event.text)
-                if event.detail:
-                    _print_line(out, "", event.detail, style="dim")
+                details = (event.detail,) if event.detail else ()
+                print_row(event.label, event.text, *details, to_stderr=as_json)
             elif isinstance(event, Note):
                 bar.hide()
-                _print_line(console, "", event.text, style="dim")
+                print_row("", event.text, to_stderr=True)
             else:
                 bar.show(event)
     return ending
-
-
-def _print_line(console: Any, label: str, text: str, style: str = "") -> None:
-    """A label and its text; where the text is longer than the terminal, it wraps beside it."""
-    if not console.is_terminal:
-        console.print(f"{label:<10} {text}", markup=False, soft_wrap=True)
-        return
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table.grid(padding=(0, 1))
-    grid.add_column(width=10)
-    grid.add_column()
-    grid.add_row(Text(label, style="bold"), Text(text, style=style))
-    console.print(grid)
 
 
 class _Bar:

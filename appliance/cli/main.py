@@ -43,18 +43,22 @@ class _LazyGroup(click.Group):
             formatter.write_dl(list(VERBS.items()))
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+EXAMPLE = """
+\b
+Example:
+  appliance tune ./company_docs
+  appliance chat runs/company_docs-c8a31b -m "How do I return a sensor?"
+"""
+
+
+@click.group(
+    cls=_LazyGroup, epilog=EXAMPLE, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, prog_name="appliance")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.pass_context
 def cli(ctx: click.Context, debug: bool) -> None:
-    r"""Fine-tune, prove, export and serve a language model on your own documents.
-
-    \b
-    Example:
-      appliance tune ./company_docs
-      appliance chat runs/company_docs-7f3k -m "How do I return a sensor?"
-    """
+    """Fine-tune, prove, export and serve a language model on your own documents."""
     ctx.obj = debug
 
 

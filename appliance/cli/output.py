@@ -17,8 +17,6 @@ import click
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from appliance.errors import ApplianceError
-
 LABEL_COLUMNS = 11
 """Columns of the label of a row."""
 
@@ -32,14 +30,15 @@ def print_json(value: BaseModel | dict[str, Any]) -> None:
     click.echo(json.dumps(body, indent=2, ensure_ascii=False))
 
 
-def print_row(label: str, text: str, *details: str) -> None:
-    """Print a row of a report on stdout, with further lines under its text.
+def print_row(label: str, text: str, *details: str, to_stderr: bool = False) -> None:
+    """Print a row of a report, with further lines under its text.
 
     On a terminal, long lines are wrapped under the text; in a pipe each stays one line.
     """
+    is_terminal = (sys.stderr if to_stderr else sys.stdout).isatty()
     first = click.style(f"{label:<{LABEL_COLUMNS}}", bold=True)
-    lines = [line for part in (text, *details) for line in _wrap(part)]
-    click.echo(first + f"\n{'':<{LABEL_COLUMNS}}".join(lines))
+    lines = [line for part in (text, *details) for line in _wrap(part, is_terminal=is_terminal)]
+    click.echo(first + f"\n{'':<{LABEL_COLUMNS}}".join(lines), err=to_stderr)
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -49,24 +48,13 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for number, row in enumerate(table):
         cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)]
         indent = LABEL_COLUMNS + sum(widths) + 2 * len(widths)
-        last = f"\n{'':<{indent}}".join(_wrap(row[-1], indent))
+        last = f"\n{'':<{indent}}".join(_wrap(row[-1], indent, is_terminal=sys.stdout.isatty()))
         line = f"{'':<{LABEL_COLUMNS}}" + "  ".join((*cells, last))
         click.echo(click.style(line, bold=number == 0))
 
 
-def print_note(text: str) -> None:
-    """Say something on stderr, but only where a person watches."""
-    if sys.stderr.isatty():
-        click.echo(text, err=True)
-
-
-def print_error(error: ApplianceError) -> None:
-    """Print what happened, why, and what to do, on stderr."""
-    click.echo(str(error), err=True)
-
-
-def _wrap(text: str, indent: int = LABEL_COLUMNS) -> list[str]:
-    if not sys.stdout.isatty():
+def _wrap(text: str, indent: int = LABEL_COLUMNS, *, is_terminal: bool) -> list[str]:
+    if not is_terminal:
         return [text]
     columns = min(shutil.get_terminal_size().columns, MAX_COLUMNS) - indent
     return textwrap.wrap(text, max(20, columns), break_on_hyphens=False) or [""]

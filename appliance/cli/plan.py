@@ -83,7 +83,7 @@ def make_outlook(documents: Path, base: str | None, recipe: Recipe, runs: Path) 
     from appliance.documents.walk import scan_folder
     from appliance.events import ignore_event
     from appliance.hardware.probe import probe
-    from appliance.planning.planner import choose_base_for, make_plan
+    from appliance.planning.planner import choose_base, make_plan
     from appliance.rundir import RunDir
 
     bases = find_bases(base)
@@ -91,7 +91,7 @@ def make_outlook(documents: Path, base: str | None, recipe: Recipe, runs: Path) 
     hardware = probe(runs)
     with _make_temporary() as path, contextlib.closing(RunDir(path, ignore_event, bool)) as run:
         corpus = run.stage("corpus", read_corpus, folder, recipe.documents)
-        choice = choose_base_for(corpus.num_characters, hardware, bases, recipe.tune)
+        choice = choose_base(hardware, bases, corpus, recipe.tune)
         dataset = run.stage("dataset", build_dataset, corpus, choice.spec, recipe.dataset)
         return Outlook(
             hardware=hardware,

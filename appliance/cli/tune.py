@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -48,7 +47,7 @@ def tune(
     from appliance.bases.catalogue import find_bases
     from appliance.cli.follow import follow_job
     from appliance.documents.walk import scan_folder
-    from appliance.jobs import TuneRequest, forget_run, name_run
+    from appliance.jobs import TuneRequest, name_run
     from appliance.recipe import load_recipe
 
     chosen = load_recipe(recipe, settings)
@@ -60,10 +59,11 @@ def tune(
         base=str(Path(base).absolute()) if base and Path(base).exists() else base,
         recipe=chosen,
         run=str(path),
+        fresh=fresh,
         debug=bool(debug),
     )
-    if fresh:
-        forget_run(path)
     result = follow_job(request, as_json=as_json)
     if as_json:
-        click.echo(json.dumps(result, indent=1))
+        from appliance.cli.output import print_json
+
+        print_json(result)

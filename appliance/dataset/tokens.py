@@ -2,7 +2,7 @@
 
 A split is a folder of three files: `tokens.bin` (ids), `supervised.bin` (one byte a token: 1 where
 the token is a label) and `examples.npy` (one row an example). Batches are made from it by
-`pack.py`; which text becomes an example is decided in `pairs.py`.
+`pack.py`; which text becomes an example is decided in `examples.py`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class Example:
     Attributes:
         token_ids: what the model reads.
         supervised: which of the tokens are labels.
-        document: number of the document it came from.
+        document: number of what it came from: a document, or one of many records in a file. Units
+            are what a split keeps together and what a bootstrap resamples.
         kind: PASSAGE or ANSWER.
         num_bytes: UTF-8 bytes of the supervised text, for bits per byte.
     """

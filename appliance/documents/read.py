@@ -101,12 +101,6 @@ def read_corpus(folder: DocumentsFolder, recipe: DocumentsRecipe, stage: StageFo
     )
 
 
-def read_documents(path: Path) -> list[Document]:
-    """The documents of a `documents.jsonl`."""
-    with path.open(encoding="utf-8") as lines:
-        return [Document.model_validate_json(line) for line in lines]
-
-
 def _is_set_aside(entry: Entry) -> bool:
     """Whether the name says archive or copy: of two equal files, the other one is kept."""
     return bool(_SET_ASIDE.search(entry.name))

@@ -15,6 +15,7 @@ import torch
 from transformers import PreTrainedModel
 
 from appliance.dataset.pack import Pack
+from appliance.dataset.template import load_chat_template
 from appliance.dataset.tokens import open_token_file
 from appliance.errors import ExportError
 from appliance.events import Progress
@@ -119,3 +120,6 @@ def _write(model: PreTrainedModel, folder: Path, base: Path) -> None:
     for name in TOKENIZER_FILES:
         if (base / name).exists():
             shutil.copyfile(base / name, folder / name)
+    template = folder / "chat_template.jinja"
+    if not template.exists():  # from the tokenizer's configuration, or the one it was tuned with
+        template.write_text(load_chat_template(base), encoding="utf-8")

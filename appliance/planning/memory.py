@@ -53,8 +53,8 @@ cannot reuse a freed block for one of the same aligned size, so the heap grows t
 what is in use. With freed memory given back (`returns_memory`) there is nothing on top.
 
 Source: peak resident set over 3 to 12 steps, glibc 2.36, thresholds of 256 MiB: embedded base,
-packs of 512 and 1024 (552 to 786 MiB), and 88 M parameters (3,026 MiB, 1,320 given back
-at 8 % fewer tokens a CPU-second); one x86-64 core, 2026-11-23. Plans with these shares are within 5 %.
+packs of 512 and 1024 (552 to 786 MiB), and 88 M parameters (3,026 MiB; 1,320 MiB given back, at 8 %
+fewer tokens a CPU-second); one x86-64 core, 2026-11-23. Plans with these shares are within 5 %.
 """
 
 KEPT_HEAD_SHARE = 0.5

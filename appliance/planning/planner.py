@@ -30,14 +30,12 @@ from appliance.values import (
     BaseChoice,
     BaseChoices,
     BaseSpec,
+    Corpus,
     Dataset,
     Hardware,
     Rejected,
     TrainPlan,
 )
-
-NOMINAL_CHARACTERS = 1_000_000
-"""Text assumed where no corpus is known yet."""
 
 CHARACTERS_PER_TOKEN = 3.5
 """Of English text, for bases whose tokenizer has not read it yet."""
@@ -49,31 +47,26 @@ TRAIN_SHARE = 0.75
 def choose_base(
     hardware: Hardware,
     bases: BaseChoices,
+    corpus: Corpus,
     recipe: TuneRecipe,
     stage: StageFolder | None = None,
-) -> BaseChoice:
-    """The base for a corpus of about a megabyte: `choose_base_for` before the corpus is known."""
-    return choose_base_for(NOMINAL_CHARACTERS, hardware, bases, recipe)
-
-
-def choose_base_for(
-    num_characters: int, hardware: Hardware, bases: BaseChoices, recipe: TuneRecipe
 ) -> BaseChoice:
     """The largest base that can be exported, fits, and is trained within the time budget.
 
     Where all that fit take longer than the budget, the fastest of them is taken.
 
     Args:
-        num_characters: of clean text.
         hardware: what is there now.
         bases: what can be chosen from.
+        corpus: tells how much text there is.
         recipe: may fix the method.
+        stage: of the run, if there is one.
 
     Raises:
         BaseModelError: no base can be exported or used with the method.
         ResourceError: none fits.
     """
-    tokens = round(TRAIN_SHARE * num_characters / CHARACTERS_PER_TOKEN)
+    tokens = round(TRAIN_SHARE * corpus.num_characters / CHARACTERS_PER_TOKEN)
     rejected = list(bases.broken)
     slow: list[tuple[float, Rung]] = []
     short: list[Rung] = []

@@ -48,7 +48,8 @@ class DecoderModel:
         if base is not self.head and not self.head.disable_adapters:
             for name in self.head.active_adapters:
                 down_RD, up_VR = self.head.lora_A[name].weight, self.head.lora_B[name].weight
-                weight_VD = weight_VD + self.head.scaling[name] * (up_VR @ down_RD)
+                update_VD = self.head.scaling[name] * (up_VR @ down_RD)
+                weight_VD = weight_VD + update_VD.to(weight_VD.dtype)
         return weight_VD
 
 

@@ -12,6 +12,7 @@ from appliance.dataset.tokens import TokenFile, open_token_file
 from appliance.errors import InterruptedRun, TrainingError
 from appliance.events import Progress, ignore_event
 from appliance.files import write_text
+from appliance.hardware.allocator import return_freed_memory
 from appliance.recipe import TuneRecipe
 from appliance.rundir import StageFolder
 from appliance.tuning.checkpoint import Counters
@@ -67,6 +68,8 @@ def tune(
         TrainingError: the loss is not finite at any learning rate.
         InterruptedRun: the person stopped it; a checkpoint is there.
     """
+    if plan.returns_memory:
+        return_freed_memory()
     torch.set_num_threads(plan.threads)
     torch.use_deterministic_algorithms(plan.device == "cpu")
     reset_peak(plan.device)
@@ -167,15 +170,15 @@ def choose_rate(trials: tuple[RateTrial, ...]) -> float:
     Raises:
         TrainingError: no trial has a finite loss.
     """
-    finite = [trial for trial in trials if trial.loss < float("inf")]
+    finite = [(trial.loss, trial.lr) for trial in trials if trial.loss is not None]
     if not finite:
         raise TrainingError(
             "training diverged at every learning rate",
             why=f"tried {', '.join(f'{trial.lr:.1e}' for trial in trials)}",
             fix="set a lower one with --set tune.lr=1e-5, or choose another base",
         )
-    best = min(trial.loss for trial in finite)
-    return min(trial.lr for trial in finite if trial.loss <= best * (1 + RATE_TOLERANCE))
+    best = min(finite)[0]
+    return min(lr for loss, lr in finite if loss <= best * (1 + RATE_TOLERANCE))
 
 
 def scale_rate(rate: float, width: int) -> float:
@@ -234,7 +237,7 @@ def _try_rate(
             should_stop=stage.should_stop,
         )
     except FloatingPointError:
-        return RateTrial(lr=rate, loss=float("inf"))
+        return RateTrial(lr=rate, loss=None)
     _leave_if_stopped(stage)
     return RateTrial(lr=rate, loss=counters.best_loss)
 

@@ -4,7 +4,6 @@ import json
 import sys
 
 from appliance.cli import output
-from appliance.errors import ResourceError
 from appliance.values import Finding
 
 
@@ -40,17 +39,6 @@ def test_json_is_the_only_thing_on_stdout(capsys):
     assert json.loads(second) == {"a": 1}
 
 
-def test_note_is_silent_where_nobody_watches(capsys, monkeypatch):
-    output.print_note("hello")
-    assert capsys.readouterr() == ("", "")
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    output.print_note("hello")
-    assert capsys.readouterr() == ("", "hello\n")
-
-
-def test_error_says_what_why_and_fix_on_stderr(capsys):
-    output.print_error(ResourceError("no room", why="1 of 2 GiB", fix="free memory"))
-    assert capsys.readouterr() == (
-        "",
-        "error: no room\nwhy:   1 of 2 GiB\nfix:   free memory\n",
-    )
+def test_row_goes_to_stderr_when_stdout_holds_data(capsys):
+    output.print_row("Plan", "embedded", to_stderr=True)
+    assert capsys.readouterr() == ("", "Plan       embedded\n")

@@ -17,6 +17,12 @@ from appliance.rundir import StageFolder
 from appliance.values import Corpus, Document, FileVerdict
 
 
+def read_lines(path):
+    """The objects of a file of JSON lines."""
+    with path.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     corpus: Corpus
@@ -50,8 +56,8 @@ def read_folder(tmp_path: Path) -> ReadFolder:
                 should_stop=should_stop,
             ),
         )
-        documents = [json.loads(line) for line in (stage / "documents.jsonl").open()]
-        verdicts = [json.loads(line) for line in (stage / "ledger.jsonl").open()]
+        documents = read_lines(stage / "documents.jsonl")
+        verdicts = read_lines(stage / "ledger.jsonl")
         return Reading(
             corpus=corpus,
             documents={row["source"]: Document.model_validate(row) for row in documents},

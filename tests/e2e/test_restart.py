@@ -37,13 +37,12 @@ def kill_when(command: list[str], runs: Path, is_reached) -> None:
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         cwd=ROOT,
     )
-    seen = count_lines(runs)
+    seen = len(read_lines(runs))
     deadline = time.monotonic() + 300
     try:
         while time.monotonic() < deadline:
             assert process.poll() is None, "the job ended before it could be killed"
-            lines = [line for path in runs.glob("*/events.jsonl") for line in path.open()][seen:]
-            if any(is_reached(decode_event(line)) for line in lines if line.endswith("\n")):
+            if any(is_reached(decode_event(line)) for line in read_lines(runs)[seen:]):
                 return
             time.sleep(0.01)
         raise AssertionError("the event did not come")
@@ -52,8 +51,11 @@ def kill_when(command: list[str], runs: Path, is_reached) -> None:
         process.wait()
 
 
-def count_lines(runs: Path) -> int:
-    return sum(1 for path in runs.glob("*/events.jsonl") for _ in path.open())
+def read_lines(runs: Path) -> list[str]:
+    """Whole lines of the run's events; the last one may be half-written."""
+    return [
+        line for path in runs.glob("*/events.jsonl") for line in path.read_text().split("\n")[:-1]
+    ]
 
 
 @pytest.mark.slow
@@ -97,7 +99,7 @@ def test_interrupted_job_says_how_to_go_on(small_base, documents, tmp_path):
         cwd=ROOT,
     )
     deadline = time.monotonic() + 300
-    while time.monotonic() < deadline and count_lines(tmp_path) < 12:
+    while time.monotonic() < deadline and len(read_lines(tmp_path)) < 12:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)

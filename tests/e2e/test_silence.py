@@ -57,5 +57,10 @@ def test_job_attempts_no_internet_address(small_base, documents, tmp_path):
     answer = run_without_ci([*trace, *build_command("chat", bundle, "-m", "Hello")])
     assert answer.returncode == 0, answer.stderr
     internet = re.compile(r"AF_INET6?\b")
-    calls = [line for path in (log, chat_log) for line in path.open() if internet.search(line)]
+    calls = [
+        line
+        for path in (log, chat_log)
+        for line in path.read_text().splitlines()
+        if internet.search(line)
+    ]
     assert calls == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from appliance.values import BaseSpec, Cpu, Dataset, Gpu, Hardware, Split
+from appliance.values import BaseSpec, Corpus, Cpu, Dataset, Gpu, Hardware, Split
 
 GIB = 2**30
 MIB = 2**20
@@ -75,6 +75,21 @@ def make_spec(name: str, **changes) -> BaseSpec:
         "sha256": name,
     }
     return BaseSpec(**(fields | changes))
+
+
+def make_corpus(num_characters: int = 1_000_000) -> Corpus:
+    return Corpus(
+        documents_file="",
+        ledger_file="",
+        num_files=1,
+        num_used=1,
+        num_duplicates=0,
+        num_skipped=0,
+        num_documents=1,
+        num_characters=num_characters,
+        num_secrets_masked=0,
+        sha256="",
+    )
 
 
 def make_dataset(train_tokens: int = 60_000, longest: int = 400) -> Dataset:

@@ -7,11 +7,18 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import BaseModelError, RecipeError, ResourceError
-from appliance.planning.planner import choose_base, choose_base_for, make_plan, recheck_plan
+from appliance.planning.planner import choose_base, make_plan, recheck_plan
 from appliance.recipe import TuneRecipe
 from appliance.units import format_bytes
 from appliance.values import BaseChoice, BaseChoices, Rejected
-from tests.planning.machines import GIB, make_dataset, make_gpu, make_hardware, make_spec
+from tests.planning.machines import (
+    GIB,
+    make_corpus,
+    make_dataset,
+    make_gpu,
+    make_hardware,
+    make_spec,
+)
 
 AUTO = TuneRecipe()
 EMBEDDED = make_spec("embedded")
@@ -21,7 +28,7 @@ FAST = 1e6
 
 def choose(*names: str, hardware=None, recipe=AUTO, broken=()) -> BaseChoice:
     bases = BaseChoices(specs=tuple(make_spec(name) for name in names), broken=broken)
-    return choose_base(hardware or make_hardware(gflops=FAST), bases, recipe)
+    return choose_base(hardware or make_hardware(gflops=FAST), bases, make_corpus(), recipe)
 
 
 def plan(spec=EMBEDDED, hardware=None, recipe=AUTO, dataset=None):
@@ -62,7 +69,7 @@ def test_base_that_takes_longer_than_a_night_gives_way():
 def test_fastest_is_taken_when_all_are_slow():
     hardware = make_hardware(64, gflops=5)
     bases = BaseChoices(specs=(make_spec("qwen3-0.6b"), make_spec("qwen3-1.7b")))
-    choice = choose_base_for(100_000_000, hardware, bases, AUTO)
+    choice = choose_base(hardware, bases, make_corpus(100_000_000), AUTO)
     assert choice.spec.name == "qwen3-0.6b"
     assert "qwen3-1.7b · qlora" in reasons(choice.rejected)
 
@@ -79,7 +86,7 @@ def test_base_that_does_not_export_is_rejected_with_the_reason():
         ),
         broken=(Rejected(choice="bad", reason="has no tokenizer.json"),),
     )
-    choice = choose_base(make_hardware(gflops=FAST), bases, AUTO)
+    choice = choose_base(make_hardware(gflops=FAST), bases, make_corpus(), AUTO)
     assert reasons(choice.rejected) == {
         "bad": "has no tokenizer.json",
         "qwen3-0.6b": "cannot be exported: the exporter loses the window",
@@ -89,7 +96,7 @@ def test_base_that_does_not_export_is_rejected_with_the_reason():
 def test_no_usable_base_is_an_error_with_the_reason():
     bases = BaseChoices(specs=(make_spec("phi3", exportable=False, why_not="longrope"),))
     with pytest.raises(BaseModelError) as caught:
-        choose_base(make_hardware(), bases, AUTO)
+        choose_base(make_hardware(), bases, make_corpus(), AUTO)
     assert caught.value.what == "no base model can be used"
     assert caught.value.why == "phi3: cannot be exported: longrope"
     assert "--base embedded" in caught.value.fix
@@ -278,10 +285,10 @@ def test_planning_never_imports_torch():
         "from appliance.planning.capacity import list_methods\n"
         "from appliance.planning.planner import choose_base, make_plan, recheck_plan\n"
         "from appliance.recipe import TuneRecipe\n"
-        "from tests.planning.machines import make_dataset\n"
+        "from tests.planning.machines import make_corpus, make_dataset\n"
         "import appliance.cli.plan, appliance.cli.report, appliance.cli.output\n"
         "hardware = probe(Path('runs'))\n"
-        "choice = choose_base(hardware, find_bases('embedded'), TuneRecipe())\n"
+        "choice = choose_base(hardware, find_bases('embedded'), make_corpus(), TuneRecipe())\n"
         "plan = make_plan(hardware, choice, make_dataset(), TuneRecipe())\n"
         "recheck_plan(plan, hardware)\n"
         "assert list_methods(choice.spec, hardware)\n"

@@ -108,7 +108,7 @@ def test_chat_refuses_a_damaged_bundle_before_it_loads_it(damaged):
 def test_verify_says_what_the_bundle_is(packed):
     result = invoke(verify, packed.parent)
     assert result.exit_code == 0
-    assert "intact" in result.stdout
+    assert "Intact" in result.stdout
     assert "embedded · qlora · int4" in result.stdout
 
 
