@@ -149,6 +149,7 @@ class Converter:
     def _start(self) -> subprocess.Popen[bytes]:
         if self._process is not None and self._process.poll() is None:
             return self._process
+        self._kill()  # closes the pipes of one that died by itself
         environment = {
             "PATH": os.environ.get("PATH", ""),
             "PYTHONPATH": str(Path(appliance.__file__).parent.parent),
