@@ -24,7 +24,8 @@ def describe_hardware(hardware: Hardware) -> str:
         if gpu.usable
     ] or ["no usable GPU"]
     cpu = hardware.cpu
-    parts.append(f"{cpu.num_cores} cores at {cpu.gflops_fp32:,.0f} GFLOP/s (fp32)")
+    cores = f"{cpu.num_cores} core{'s' * (cpu.num_cores != 1)}"
+    parts.append(f"{cores} at {cpu.gflops_fp32:,.0f} GFLOP/s (fp32)")
     parts.append(
         f"{format_bytes(hardware.memory_bytes)} of {format_bytes(hardware.memory_total_bytes)}"
         " memory free"

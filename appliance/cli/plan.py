@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from appliance.cli.options import job_arguments
+
 if TYPE_CHECKING:
     from appliance.recipe import Recipe
     from appliance.values import Corpus, Dataset, FileVerdict, Hardware, TrainPlan
@@ -37,18 +39,7 @@ class Outlook:
 
 
 @click.command(epilog=EXAMPLE)
-@click.argument("documents", type=click.Path(path_type=Path))
-@click.option("--base", help="A model folder, or 'embedded'. Default: the largest that fits.")
-@click.option("--recipe", type=click.Path(path_type=Path), help="A recipe file (YAML).")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change one key.")
-@click.option(
-    "--runs",
-    type=click.Path(path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="Where the run would be kept: its disk is measured.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
+@job_arguments
 def plan(
     documents: Path,
     base: str | None,
@@ -129,11 +120,12 @@ def _collect(outlook: Outlook) -> dict[str, Any]:
         "found": corpus.num_files,
         "used": corpus.num_used,
         "duplicate": corpus.num_duplicates,
-        "skipped": [
-            {"path": row.path, "verdict": row.verdict, "reason": row.reason, "fix": row.fix}
-            for row in outlook.skipped
-        ],
+        "skipped": corpus.num_skipped,
     }
+    body["skipped_files"] = [
+        {"path": row.path, "verdict": row.verdict, "reason": row.reason, "fix": row.fix}
+        for row in outlook.skipped
+    ]
     body["tokens"] = {
         "train": dataset.train.num_tokens,
         "supervised": dataset.train.num_labels,

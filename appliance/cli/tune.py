@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from appliance.cli.options import job_arguments
+
 EXAMPLE = """
 \b
 Example:
@@ -16,19 +18,8 @@ Example:
 
 
 @click.command(epilog=EXAMPLE)
-@click.argument("documents", type=click.Path(path_type=Path))
-@click.option("--base", help="A model folder, or 'embedded'. Default: the largest that fits.")
-@click.option("--recipe", type=click.Path(path_type=Path), help="A recipe file (YAML).")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change one key.")
-@click.option(
-    "--runs",
-    type=click.Path(path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="Where runs are kept.",
-)
+@job_arguments
 @click.option("--fresh", is_flag=True, help="Forget what an earlier attempt did.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
 @click.pass_obj
 def tune(
     debug: bool | None,

@@ -42,7 +42,7 @@ def test_json_is_one_object_with_the_plan_and_its_reasons(documents, tmp_path):
     body = json.loads(result.stdout)
     assert (body["base"], body["method"]) == ("embedded", "qlora")
     assert body["files"]["used"] == 12
-    assert [row["path"] for row in body["files"]["skipped"]] == ["empty.txt"]
+    assert [row["path"] for row in body["skipped_files"]] == ["empty.txt"]
     memory = body["memory"]
     assert memory["total_bytes"] == sum(memory.values()) - memory["total_bytes"]
     seconds = body["seconds"]
