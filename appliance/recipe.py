@@ -81,7 +81,9 @@ class ExportRecipe(_Section):
     precision: Literal["auto", "int4", "int4-mixed", "int8", "fp32"] = Field(
         "auto", description="auto: the smallest that keeps the gain."
     )
-    min_gain_kept: float = Field(0.95, ge=0, le=1, description="Gate on the shipped model.")
+    min_gain_kept: float = Field(
+        0.98, ge=0, le=1, description="Share of the gain that the shipped model has to keep."
+    )
     parity_tokens: int = Field(4_000, ge=256, description="Tokens compared at most.")
 
 
