@@ -234,14 +234,15 @@ class _Maker:
 
 
 def _encode_passage(passage: Passage, document: int, tokenizer: TextTokenizer) -> Example:
-    """Every token a label, but the start token."""
+    """Its own text is a label; the start token and the lead, which is text repeated, are not."""
     ids = list(passage.encoding.ids)
-    supervised = [True] * len(ids)
+    lead = len(passage.lead)
+    supervised = [start >= lead for start, _ in passage.encoding.offsets]
     if tokenizer.bos_id is not None:
         ids, supervised = [tokenizer.bos_id, *ids], [False, *supervised]
     return Example(
         token_ids=ids,
         supervised=supervised,
         document=document,
-        num_bytes=len(passage.text.encode()),
+        num_bytes=len(passage.body.encode()),
     )

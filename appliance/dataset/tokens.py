@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 PASSAGE = 0
-"""Kind of an example: plain text, every token a label."""
+"""Kind of an example: plain text; all but what is repeated from elsewhere is a label."""
 
 ANSWER = 1
 """Kind of an example: a conversation, in which the answers are labels."""

@@ -135,11 +135,17 @@ def test_examples_fit_and_say_their_bytes(built: Built, tokenizer: TextTokenizer
             assert length <= (384 if kind == PASSAGE else 512)
 
 
-def test_passages_are_supervised_but_for_the_start_token(built: Built):
+def test_passages_are_supervised_but_for_start_token_and_repeated_headings(built: Built):
     file = built.splits["train"]
+    leads = []
     for start, length, _, kind, _ in file.examples_E5:
         if kind == PASSAGE:
-            assert file.supervised_N[start : start + length].tolist() == [0] + [1] * (length - 1)
+            supervised = file.supervised_N[start : start + length].tolist()
+            num_first = supervised.index(1)
+            assert supervised == [0] * num_first + [1] * (length - num_first)
+            leads.append(num_first)
+    assert min(leads) == 1, "a passage without a lead has the start token alone"
+    assert max(leads) > 1, "a heading path in front is not learned again"
 
 
 def test_repeated_answers_keep_to_their_share(build: Build):
