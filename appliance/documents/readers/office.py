@@ -215,7 +215,7 @@ def _explain_empty(data: bytes, name: PurePath) -> UnreadableFile:
     if data.startswith(b"%PDF"):
         pages = count_pdf_pages(data)
         return UnreadableFile(
-            f"there is no text on its {pages:,} pages: they seem to be scans",
+            f"there is no text on its {pages:,} page{'s' * (pages != 1)}: they seem to be scans",
             "run text recognition over it and save it as a searchable pdf",
         )
     return UnreadableFile("there is no text in it", "nothing, if it holds only pictures")

@@ -3,7 +3,7 @@
     y = mlp(x) + down_A (act(gate_A x) * up_A x)
 
 It merges exactly into the plain architecture: the bottleneck's rows become new channels of the
-MLP, so `intermediate_size` grows by R in every layer (layers without a bottleneck get zeros).
+MLP, so `intermediate_size` grows by R in every layer, rounded up (what is not learned is zeros).
 Below the first bottleneck nothing sees a gradient.
 
 Letters: D model width, I intermediate width, R width of the bottleneck.
@@ -25,6 +25,13 @@ from appliance.values import TrainPlan
 
 TOP_SHARE = 0.5
 """Part of the layers, counted from the top, that get a bottleneck."""
+
+WIDTH_MULTIPLE = 64
+"""A merged MLP is filled with zeros up to a multiple of this.
+
+Source: the k-quant algorithm of onnxruntime 1.32 fails on a width that its block of 32 does not
+divide; 64 suits NF4 too, should the merged model be tuned again.
+"""
 
 WEIGHTS, CONFIG = "adapter.safetensors", "adapter.json"
 
@@ -111,6 +118,8 @@ def merge(model: PreTrainedModel) -> PreTrainedModel:
     """Widen every MLP by the bottleneck's channels and give back the plain model."""
     found = _find(model)
     rank = next(iter(found.values())).gate_RD.shape[0]
+    old_width = model.config.intermediate_size
+    new_width = -(-(old_width + rank) // WIDTH_MULTIPLE) * WIDTH_MULTIPLE
     for number, bottleneck in found.items():
         model.get_decoder().layers[number].mlp = bottleneck.mlp
     for number, layer in enumerate(model.get_decoder().layers):
@@ -118,17 +127,17 @@ def merge(model: PreTrainedModel) -> PreTrainedModel:
         for name, dim in (("gate_proj", 0), ("up_proj", 0), ("down_proj", 1)):
             linear = getattr(mlp, name)
             extra_shape = list(linear.weight.shape)
-            extra_shape[dim] = rank
+            extra_shape[dim] = new_width - old_width
             extra = linear.weight.new_zeros(extra_shape)
             if trained is not None:
                 short = name.removesuffix("_proj") + ("_DR" if dim else "_RD")
-                extra.copy_(getattr(trained, short))
+                extra.narrow(dim, 0, rank).copy_(getattr(trained, short))
             linear.weight = nn.Parameter(
                 torch.cat([linear.weight, extra], dim=dim), requires_grad=False
             )
             linear.out_features, linear.in_features = linear.weight.shape
-        mlp.intermediate_size = model.config.intermediate_size + rank
-    model.config.intermediate_size += rank
+        mlp.intermediate_size = new_width
+    model.config.intermediate_size = new_width
     return model
 
 

@@ -1,0 +1,70 @@
+"""Training examples, split by document."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from appliance.values.record import Value
+
+
+class Split(Value):
+    """One part of the dataset.
+
+    Attributes:
+        folder: a token file (see `dataset/tokens.py`).
+        num_tokens: tokens of all examples.
+        num_labels: supervised tokens.
+    """
+
+    folder: str
+    num_documents: int
+    num_examples: int
+    num_tokens: int
+    num_labels: int
+
+
+class Dataset(Value):
+    """Training examples, split by document.
+
+    Attributes:
+        questions_file: JSON lines of HeldOutQuestion, from documents of the test split.
+        ledger_file: JSON lines of TokenVerdict, one a document: every token accounted for.
+        num_tokens_dropped: tokens of the documents that are in no example.
+        num_tokens_repeated: tokens that stand in a passage and in an answer made from it.
+        longest_example: tokens.
+        sha256: over the three splits.
+    """
+
+    train: Split
+    valid: Split
+    test: Split
+    questions_file: str
+    ledger_file: str
+    num_questions: int
+    num_tokens_dropped: int
+    num_tokens_repeated: int
+    longest_example: int
+    sha256: str
+
+
+class TokenVerdict(Value):
+    """What happened to the tokens of one document: a line of the dataset ledger.
+
+    `num_tokens` of clean text (and conversations) = `num_used` + `num_dropped`.
+    """
+
+    source: str
+    split: Literal["train", "valid", "test"]
+    num_tokens: int
+    num_used: int
+    num_dropped: int
+    num_repeated: int
+    reason: str = ""
+
+
+class HeldOutQuestion(Value):
+    """A question whose answer stands in a document that was not trained on."""
+
+    question: str
+    answer: str
+    source: str

@@ -1,0 +1,92 @@
+"""A folder of documents as it lies on disk, and as text."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from appliance.values.record import Value
+
+
+class DocumentsFolder(Value):
+    """A folder of documents as it lies on disk: enough to see whether anything changed.
+
+    Attributes:
+        path: absolute path.
+        fingerprint: sha256 over relative name, size and modification time of every file.
+        num_files: files found.
+        num_bytes: their bytes.
+    """
+
+    path: str
+    fingerprint: str
+    num_files: int
+    num_bytes: int
+
+
+class FileVerdict(Value):
+    """What happened to one file: a line of the documents ledger.
+
+    Attributes:
+        path: relative to the documents folder.
+        verdict: used; duplicate of another file; or skipped.
+        reason: why it was not used (empty if used without remarks).
+        fix: what the owner can do about it.
+        num_bytes: size of the file.
+        num_characters: characters of clean text taken from it.
+        num_secrets_masked: secrets replaced in it.
+    """
+
+    path: str
+    verdict: Literal["used", "duplicate", "skipped"]
+    reason: str = ""
+    fix: str = ""
+    num_bytes: int = 0
+    num_characters: int = 0
+    num_secrets_masked: int = 0
+
+
+class Turn(Value):
+    """One message of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Document(Value):
+    """A document as text: a line of `documents.jsonl`.
+
+    Attributes:
+        number: position in the corpus, from 0.
+        source: path of its file, relative to the documents folder.
+        title: from the document itself, else from its name.
+        text: clean markdown; may be empty when the document is only conversations.
+        conversations: chats, tickets and question-answer rows found in it.
+    """
+
+    number: int
+    source: str
+    title: str
+    text: str
+    conversations: tuple[tuple[Turn, ...], ...] = ()
+
+
+class Corpus(Value):
+    """All documents of a folder as text.
+
+    Attributes:
+        documents_file: JSON lines of Document.
+        ledger_file: JSON lines of FileVerdict, one for every file of the folder.
+        num_characters: characters of clean text, conversations included.
+        sha256: over documents_file.
+    """
+
+    documents_file: str
+    ledger_file: str
+    num_files: int
+    num_used: int
+    num_duplicates: int
+    num_skipped: int
+    num_documents: int
+    num_characters: int
+    num_secrets_masked: int
+    sha256: str

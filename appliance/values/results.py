@@ -1,0 +1,208 @@
+"""What the stages made: weights, scores, graphs, bundle."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from appliance.values.machine import Rejected
+from appliance.values.plan import Method
+from appliance.values.record import Value
+
+
+class RateTrial(Value):
+    """One learning rate of the probe, and the held-out loss after it (None: it diverged)."""
+
+    lr: float
+    loss: float | None
+
+
+class TunedModel(Value):
+    """What training made.
+
+    Attributes:
+        folder: the trained weights (PEFT's own format for qlora and lora).
+        lr: the learning rate that the probe chose; `trials` are all it tried.
+        step: the step whose weights were kept; `num_steps` were run.
+        held_out_loss: on the validation split, at that step.
+        start_loss: on the validation split, before the first step.
+        peak_memory_bytes: measured over the training stage, the program itself included.
+        planned_memory_bytes: what the plan said.
+    """
+
+    folder: str
+    method: Method
+    lr: float
+    trials: tuple[RateTrial, ...]
+    step: int
+    num_steps: int
+    num_tokens: int
+    num_labels: int
+    start_loss: float
+    held_out_loss: float
+    peak_memory_bytes: int
+    planned_memory_bytes: int
+    tokens_per_second: float
+    seconds: float
+
+
+class Score(Value):
+    """Loss of one model on the test split.
+
+    Attributes:
+        loss: over all labels.
+        text_loss: over passages of plain text; None where there are none.
+        answer_loss: over answers; None where there are none.
+        bits_per_byte: over all labels.
+        answer_f1: word overlap of generated answers with the reference answers, 0 to 1.
+    """
+
+    loss: float
+    text_loss: float | None
+    answer_loss: float | None
+    bits_per_byte: float
+    answer_f1: float | None
+
+
+class EvalReport(Value):
+    """Base against tuned on held-out documents.
+
+    Attributes:
+        improvement: (base loss - tuned loss) / base loss.
+        improvement_low: lower bound of its 95 % interval, paired bootstrap over documents.
+        improvement_high: upper bound.
+        text_improvement: the same on plain text alone, with its bounds.
+        answers_file: JSON lines of the generated answers; private, stays in the run.
+    """
+
+    base: Score
+    tuned: Score
+    num_documents: int
+    num_labels: int
+    improvement: float
+    improvement_low: float
+    improvement_high: float
+    text_improvement: float | None
+    text_improvement_low: float | None
+    text_improvement_high: float | None
+    answers_file: str
+
+
+class MergedModel(Value):
+    """A plain checkpoint in the base's own architecture.
+
+    Attributes:
+        folder: safetensors, config and tokenizer.
+        merged_into: which weights the update was added to; "none" if there was nothing to add.
+        losses: held-out loss of each merge that was scored, on the validation split.
+    """
+
+    folder: str
+    merged_into: Literal["original", "dequantized", "none"]
+    losses: dict[str, float]
+    num_bytes: int
+
+
+Precision = Literal["fp32", "int4", "int4-mixed", "int8"]
+
+
+class ExportChoice(Value):
+    """Which precision to export to."""
+
+    precision: Precision
+
+
+class OnnxModel(Value):
+    """An ONNX graph with everything ONNX Runtime GenAI needs to run it."""
+
+    folder: str
+    precision: Precision
+    num_bytes: int
+
+
+class Rung(Value):
+    """One step of the parity ladder.
+
+    Attributes:
+        rung: "adapter", "merged", "onnx-fp32" or "onnx-<precision>".
+        loss: on the parity sample of the test split.
+        kl: mean Kullback-Leibler divergence from the rung above, nats per position.
+        top1: share of positions whose most likely token is that of the rung above.
+        gain_kept: (base loss - loss) / (base loss - adapter loss); None where tuning gained less
+            than noise.
+        passed: whether it kept within the thresholds.
+        thresholds: in words, what had to hold.
+    """
+
+    rung: str
+    loss: float
+    kl: float
+    top1: float
+    gain_kept: float | None
+    passed: bool
+    thresholds: str
+
+
+class ParityReport(Value):
+    """The ladder adapter → merged → ONNX fp32 → shipped precision.
+
+    Attributes:
+        base_loss: of the untouched base on the parity sample.
+        shipped: precision that goes into the bundle.
+        tried: precisions that were tried and refused, with the reason.
+    """
+
+    rungs: tuple[Rung, ...]
+    base_loss: float
+    num_positions: int
+    shipped: Precision
+    tried: tuple[Rejected, ...] = ()
+
+
+class ProvenModel(Value):
+    """The graph that ships, and the proof that it is the model that was trained."""
+
+    onnx: OnnxModel
+    parity: ParityReport
+
+
+class Bundle(Value):
+    """A folder that runs elsewhere, with a manifest of every file."""
+
+    folder: str
+    manifest_sha256: str
+    num_bytes: int
+
+
+class TuneResult(Value):
+    """What `appliance tune --json` prints; the keys are kept stable for scripts.
+
+    Attributes:
+        run: absolute path of the run.
+        bundle: absolute path of the bundle.
+        base_loss: of the untouched base on the test split, nats per supervised token.
+        tuned_loss: of the tuned model on the same tokens.
+        exported_loss: of the shipped graph, tuned_loss moved by what export cost on the sample.
+        gain_kept: share of the gain that the shipped graph keeps; None when nothing was gained.
+        seconds: by stage; for a stage that an earlier attempt finished, what it took then.
+    """
+
+    run: str
+    bundle: str
+    manifest_sha256: str
+    base: str
+    method: str
+    lr: float
+    base_loss: float
+    tuned_loss: float
+    exported_loss: float
+    gain_kept: float | None
+    evaluation: EvalReport
+    parity: tuple[Rung, ...]
+    precision: Precision
+    planned_memory_bytes: int
+    peak_memory_bytes: int
+    tokens_per_second: float
+    seconds: dict[str, float]
+    planned_seconds: dict[str, float]
+    files: dict[str, int]
+    tokens: dict[str, int]
