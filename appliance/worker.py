@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -22,6 +24,7 @@ from appliance.events import Event, Failed, Finished, encode_event, write_events
 from appliance.jobs import TuneRequest
 from appliance.offline import go_offline
 from appliance.rundir import RunDir, close_to_others
+from appliance.units import format_bytes
 
 PR_SET_PDEATHSIG = 1
 """From <linux/prctl.h>: the signal a process gets when its parent dies."""
@@ -65,9 +68,13 @@ def _run(request: TuneRequest, events_out: TextIO, stop: threading.Event) -> Fai
     except ApplianceError as exc:
         failure = Failed(what=exc.what, why=exc.why, fix=exc.fix, exit_code=exc.exit_code)
     except OSError as exc:
-        failure = _describe_file_error(exc)
+        failure = _describe_file_error(exc, run.path)
     except Exception as exc:
-        failure = _describe_memory_error(exc) or _describe_fault(exc, run.path)
+        failure = (
+            _describe_memory_error(exc)
+            or _describe_full_disk(exc, run.path)
+            or _describe_fault(exc, run.path)
+        )
     finally:
         run.close()
     if failure is not None:
@@ -76,7 +83,9 @@ def _run(request: TuneRequest, events_out: TextIO, stop: threading.Event) -> Fai
     return failure
 
 
-def _describe_file_error(exc: OSError) -> Failed:
+def _describe_file_error(exc: OSError, run: Path) -> Failed:
+    if exc.errno == errno.ENOSPC:
+        return _describe_full_disk(exc, run) or _describe_fault(exc, run)
     name = Path(exc.filename).name if isinstance(exc.filename, str) else ""
     return Failed(
         what=f"cannot use {name or 'a file of the run'}",
@@ -97,6 +106,20 @@ def _describe_memory_error(exc: Exception) -> Failed | None:
         what="out of memory",
         why="the machine refused more memory than the job already has",
         fix="close other programs, or --set tune.sequence_length=512",
+        exit_code=ResourceError.exit_code,
+    )
+
+
+def _describe_full_disk(exc: Exception, run: Path) -> Failed | None:
+    """A full disk, as libraries say it that write files by themselves; None for anything else."""
+    text = str(exc).lower()
+    if not any(words in text for words in ("no space left", "storagefull", "os error 28")):
+        return None
+    free = shutil.disk_usage(run).free
+    return Failed(
+        what="the disk is full",
+        why=f"{format_bytes(free)} are free where the run is written ({run.parent})",
+        fix="free some space and run the same command again: it goes on from its last checkpoint",
         exit_code=ResourceError.exit_code,
     )
 

@@ -1,4 +1,4 @@
-"""The whole line on other architectures: small random weights made from their real configurations."""
+"""The whole line on other architectures: small random weights from their real configurations."""
 
 import json
 import shutil

@@ -1,12 +1,14 @@
 """What goes wrong is said in three lines (what, why, fix), with an exit code, and loses nothing."""
 
+import contextlib
 import os
 import shutil
 import subprocess
+import time
 
 import pytest
 
-from tests.e2e.conftest import SMALL, run_appliance
+from tests.e2e.conftest import SMALL, build_command, run_appliance
 
 
 def expect_error(done, exit_code, *fragments):
@@ -135,3 +137,39 @@ def test_bundle_with_a_flipped_bit_names_the_file(finished, tmp_path):
     weights.write_bytes(bytes(body))
 
     expect_error(run_appliance("verify", bundle), 10, "model.onnx.data")
+
+
+@pytest.mark.slow
+def test_disk_that_fills_up_while_it_learns_is_said_and_loses_nothing(
+    documents, small_base, tmp_path
+):
+    mount = tmp_path / "filling"
+    mount.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(mount)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    arguments = ("tune", documents, "--base", small_base, "--runs", mount / "runs", *SMALL)
+    process = subprocess.Popen(
+        build_command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + 200
+        while not list(mount.glob("runs/*/tune.partial/rates.json")):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.02)
+        with contextlib.suppress(OSError), (mount / "ballast").open("wb") as ballast:
+            while True:
+                ballast.write(bytes(2**16))
+        _, errors = process.communicate(timeout=200)
+        assert process.returncode == 6, errors
+        assert "disk" in errors
+        assert "Traceback" not in errors
+        (mount / "ballast").unlink()
+
+        again = run_appliance(*arguments, "--json")
+
+        assert again.returncode == 0, again.stderr
+    finally:
+        process.kill()
+        process.wait()
+        subprocess.run(["umount", str(mount)], check=True)
