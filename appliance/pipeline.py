@@ -112,6 +112,8 @@ def _collect(
 ) -> TuneResult:
     rungs = proven.parity.rungs
     shipped = rungs[-1]
+    seconds = run.seconds | {"export": proven.build_seconds}
+    seconds["parity"] -= proven.build_seconds
     return TuneResult(
         run=str(run.path),
         bundle=str(run.path / bundle.folder),
@@ -129,7 +131,7 @@ def _collect(
         planned_memory_bytes=tuned.planned_memory_bytes,
         peak_memory_bytes=tuned.peak_memory_bytes,
         tokens_per_second=tuned.tokens_per_second,
-        seconds=run.seconds,
+        seconds=seconds,
         planned_seconds=plan.seconds,
         files={
             "found": corpus.num_files,

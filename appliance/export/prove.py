@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,6 +76,7 @@ def prove(
         ).eval()
     )
     built: dict[Precision, OnnxModel] = {"fp32": reference}
+    build_seconds: list[float] = []
     report = check_parity(
         sample,
         base_loss,
@@ -82,14 +84,14 @@ def prove(
         TorchScorer(plain),
         stage.open(reference.folder),
         [
-            (precision, _build_once(precision, built, merged, stage))
+            (precision, _build_once(precision, built, merged, stage, build_seconds))
             for precision in list_precisions(recipe.precision)
         ],
         merged.merged_into,
         recipe,
         threads=plan.threads,
     )
-    return ProvenModel(onnx=built[report.shipped], parity=report)
+    return ProvenModel(onnx=built[report.shipped], parity=report, build_seconds=sum(build_seconds))
 
 
 def _measure_base(
@@ -106,13 +108,16 @@ def _build_once(
     built: dict[Precision, OnnxModel],
     merged: MergedModel,
     stage: StageFolder,
+    seconds: list[float],
 ) -> Callable[[], Path]:
     def build() -> Path:
         if precision not in built:
+            started = time.perf_counter()
             stage.on_event(
                 Progress(stage="parity", done=len(built), total=0, unit="graphs", detail=precision)
             )
             built[precision] = export_onnx(merged, ExportChoice(precision=precision), stage)
+            seconds.append(time.perf_counter() - started)
         return stage.open(built[precision].folder)
 
     return build

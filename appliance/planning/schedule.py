@@ -19,8 +19,12 @@ STEPS_PER_EPOCH = 60
 STEP_TOKENS = (1024, 8192)
 """Bounds of the tokens that a step reads."""
 
-FEW_TOKENS, MANY_TOKENS = 60_000, 250_000
-"""Training splits below the first are read three times, above the second once, else twice."""
+MANY_TOKENS = 250_000
+"""Training splits above this are read once, smaller ones twice.
+
+Source: fall of the loss on unseen text after 1, 2 and 3 readings, embedded base: 29 k tokens 5.8,
+5.8 and 4.5 %; 64 k: 37.5 and 38.7 % after 1 and 2; 103 k: 10.1 and 10.8 %. November 2026.
+"""
 
 MIN_PACK_TOKENS = 64
 """Shorter packs waste the processor."""
@@ -84,8 +88,6 @@ def plan_steps(train_tokens: int, sequence_length: int, recipe: TuneRecipe) -> S
 
 def choose_epochs(train_tokens: int) -> int:
     """How often the training split is read."""
-    if train_tokens < FEW_TOKENS:
-        return 3
     return 2 if train_tokens <= MANY_TOKENS else 1
 
 

@@ -159,10 +159,14 @@ class ParityReport(Value):
 
 
 class ProvenModel(Value):
-    """The graph that ships, and the proof that it is the model that was trained."""
+    """The graph that ships, and the proof that it is the model that was trained.
+
+    `build_seconds` is the part of the stage that went into building graphs.
+    """
 
     onnx: OnnxModel
     parity: ParityReport
+    build_seconds: float
 
 
 class Bundle(Value):

@@ -15,8 +15,8 @@ KEYS = {
 """What scripts may rely on."""
 
 STAGES = {
-    "corpus", "base", "dataset", "plan", "tune", "evaluate", "merge", "reference", "parity",
-    "bundle",
+    "corpus", "base", "dataset", "plan", "tune", "evaluate", "merge", "reference", "export",
+    "parity", "bundle",
 }  # fmt: skip
 
 
