@@ -84,7 +84,7 @@ class ExportRecipe(_Section):
     min_gain_kept: float = Field(
         0.98, ge=0, le=1, description="Share of the gain that the shipped model has to keep."
     )
-    parity_tokens: int = Field(4_000, ge=256, description="Tokens compared at most.")
+    parity_tokens: int = Field(3_000, ge=256, description="Tokens compared at most.")
 
 
 class Recipe(_Section):

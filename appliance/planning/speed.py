@@ -75,7 +75,7 @@ EVALUATION_SHARE = 0.1
 SCORED_TOKENS = 60_000
 """Tokens of the test split that are scored, for each of the two models."""
 
-PARITY_TOKENS = 4_000
+PARITY_TOKENS = 3_000
 """Tokens on which the rungs of the export are compared."""
 
 PARITY_RUNGS = 5
