@@ -70,9 +70,9 @@ class EvaluateRecipe(_Section):
     """How the result is judged."""
 
     max_tokens: int = Field(60_000, ge=256, description="Tokens of the test split scored at most.")
-    num_questions: int = Field(12, ge=0, description="Held-out questions answered.")
+    num_questions: int = Field(8, ge=0, description="Held-out questions answered.")
     require_improvement: bool = Field(True, description="No bundle unless the held-out loss fell.")
-    answer_tokens: int = Field(48, ge=1, description="Tokens of an answer at most.")
+    answer_tokens: int = Field(40, ge=1, description="Tokens of an answer at most.")
 
 
 class ExportRecipe(_Section):
