@@ -6,11 +6,15 @@
     ├── DocumentsError        4   the documents folder cannot be used
     ├── BaseModelError        5   the base model is missing, unsafe or not supported
     ├── ResourceError         6   not enough memory or disk, or no permission
+    │   ├── NotFreeError          there is enough, but something else holds it now
+    │   └── DiskFullError         no room for what a stage writes
     ├── TrainingError         7   training failed
     ├── ExportError           8   merging or exporting failed
     ├── GateError             9   a gate refused the result: no bundle is made
     ├── BundleError          10   a bundle is missing, damaged or not one of ours
     ├── BusyError            11   another process works on the same run
+    ├── QueueError           12   the queue's database cannot be used
+    ├── ServiceError         13   the service is not there, or refused
     └── InterruptedRun      130   stopped by the person; the same command goes on
 
 A message says what happened, why with the numbers, and what to do, in that order.
@@ -31,6 +35,7 @@ class ApplianceError(Exception):
     """
 
     exit_code: ClassVar[int] = 1
+    label: ClassVar[str] = "error: "
 
     def __init__(self, what: str, *, why: str = "", fix: str = "") -> None:
         """Keep the three parts; `str()` gives them as the command line prints them."""
@@ -41,8 +46,19 @@ class ApplianceError(Exception):
 
     def __str__(self) -> str:
         """The message, one part a line."""
-        parts = (("error: ", self.what), ("why:   ", self.why), ("fix:   ", self.fix))
+        parts = ((self.label, self.what), ("why:   ", self.why), ("fix:   ", self.fix))
         return "\n".join(label + text for label, text in parts if text)
+
+
+def find_error(name: str) -> type[ApplianceError]:
+    """The class of this name; ApplianceError itself for an unknown one."""
+    waiting = [ApplianceError]
+    while waiting:
+        kind = waiting.pop()
+        if kind.__name__ == name:
+            return kind
+        waiting += kind.__subclasses__()
+    return ApplianceError
 
 
 class UsageError(ApplianceError):
@@ -75,6 +91,14 @@ class ResourceError(ApplianceError):
     exit_code = 6
 
 
+class NotFreeError(ResourceError):
+    """There is enough memory, but something else holds it now; later may do."""
+
+
+class DiskFullError(ResourceError):
+    """No room for what a stage writes; the job goes on when there is."""
+
+
 class TrainingError(ApplianceError):
     """Training failed."""
 
@@ -105,7 +129,20 @@ class BusyError(ApplianceError):
     exit_code = 11
 
 
+class QueueError(ApplianceError):
+    """The queue's database cannot be used."""
+
+    exit_code = 12
+
+
+class ServiceError(ApplianceError):
+    """The service is not there, or refused."""
+
+    exit_code = 13
+
+
 class InterruptedRun(ApplianceError):  # noqa: N818  (it is an outcome, not a fault)
     """Stopped by the person; the same command goes on."""
 
     exit_code = 130
+    label = ""

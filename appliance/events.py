@@ -87,13 +87,21 @@ class Note:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failed:
-    """The job ended with an error; `exit_code` is what the command returns."""
+    """The job ended with an error: the name of its class in `errors.py`, and its three parts."""
 
+    error: str
     what: str
     why: str
     fix: str
-    exit_code: int
-    stage: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Alive:
+    """A sign of life of a worker, every few seconds; not kept with the run."""
+
+    pid: int
+    cpu_seconds: float
+    resident_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,6 +122,7 @@ Event = (
     | Note
     | Failed
     | Finished
+    | Alive
 )
 OnEvent = Callable[[Event], None]
 ShouldStop = Callable[[], bool]
@@ -131,6 +140,7 @@ _KINDS: dict[str, type[Event]] = {
         Note,
         Failed,
         Finished,
+        Alive,
     )
 }
 

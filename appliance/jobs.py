@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -22,6 +23,24 @@ class TuneRequest(BaseModel):
     run: str
     fresh: bool = False
     debug: bool = False
+
+
+class WorkOrder(BaseModel):
+    """What a worker is told, as the first line of its input.
+
+    Attributes:
+        kind: which line of the pipeline.
+        request: what the person asked for.
+        cores: processor cores that the job may use; empty for all of them.
+        gpu: number of the GPU that the job may use; None for all of them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["tune"] = "tune"
+    request: TuneRequest
+    cores: tuple[int, ...] = ()
+    gpu: int | None = None
 
 
 def name_run(documents: Path, base: str | None, recipe: Recipe) -> str:

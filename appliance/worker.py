@@ -1,8 +1,9 @@
-"""The child process that does a job: `python -m appliance.worker`, one job on stdin.
+"""The child process that does a job: `python -m appliance.worker`, the job on stdin.
 
 One warm process runs all stages, because the libraries behind them take seconds to import. It dies
 with its parent, keeps its files closed to others, talks only through events (a JSON line each on
-stdout, and kept in the run), and never touches the terminal.
+stdout, and kept in the run), and never touches the terminal. Its stdin and stdout are pipes, or the
+two directions of one socket when the service manager starts it.
 """
 
 from __future__ import annotations
@@ -13,15 +14,30 @@ import errno
 import os
 import shutil
 import signal
+import stat
 import sys
 import threading
+import time
 import traceback
 from pathlib import Path
-from typing import TextIO
 
-from appliance.errors import ApplianceError, InterruptedRun, ResourceError
-from appliance.events import Event, Failed, Finished, encode_event, write_events_to
-from appliance.jobs import TuneRequest
+from appliance.errors import (
+    ApplianceError,
+    DiskFullError,
+    InterruptedRun,
+    ResourceError,
+    find_error,
+)
+from appliance.events import (
+    Alive,
+    Event,
+    Failed,
+    Finished,
+    OnEvent,
+    encode_event,
+    write_events_to,
+)
+from appliance.jobs import TuneRequest, WorkOrder
 from appliance.offline import go_offline
 from appliance.rundir import RunDir, close_to_others
 from appliance.units import format_bytes
@@ -30,29 +46,39 @@ PR_SET_PDEATHSIG = 1
 """From <linux/prctl.h>: the signal a process gets when its parent dies."""
 
 
+STOP = "stop"
+"""The line that asks a worker to leave at the next safe point."""
+
+ALIVE_SECONDS = 5.0
+"""Between two signs of life."""
+
+
 def main() -> int:
-    """Read a TuneRequest from stdin, do it, and return the exit code."""
-    request = TuneRequest.model_validate_json(sys.stdin.read())
+    """Read a WorkOrder from stdin, do it, and return the exit code."""
+    order = WorkOrder.model_validate_json(sys.stdin.readline())
     _die_with_parent()
     go_offline()
     close_to_others()
-    events_out = _take_stdout(request.debug)
+    _take_place(order)
+    send = _take_stdout(order.request.debug)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
+    threading.Thread(target=_listen, args=(stop,), daemon=True).start()
+    threading.Thread(target=_tell_alive, args=(send,), daemon=True).start()
     try:
-        failure = _run(request, events_out, stop)
+        failure = _run(order.request, send, stop)
     except ApplianceError as exc:  # the run folder itself cannot be used
-        failure = Failed(what=exc.what, why=exc.why, fix=exc.fix, exit_code=exc.exit_code)
+        failure = _describe_error(exc)
     if failure is None:
         return 0
-    _send(events_out, failure)
-    return failure.exit_code
+    send(failure)
+    return find_error(failure.error).exit_code
 
 
-def _run(request: TuneRequest, events_out: TextIO, stop: threading.Event) -> Failed | None:
+def _run(request: TuneRequest, send: OnEvent, stop: threading.Event) -> Failed | None:
     def on_event(event: Event) -> None:
-        _send(events_out, event)
+        send(event)
         if keep is not None:
             keep(event)
 
@@ -66,7 +92,7 @@ def _run(request: TuneRequest, events_out: TextIO, stop: threading.Event) -> Fai
         result = tune(request, run)
         on_event(Finished(result=result.model_dump_json()))
     except ApplianceError as exc:
-        failure = Failed(what=exc.what, why=exc.why, fix=exc.fix, exit_code=exc.exit_code)
+        failure = _describe_error(exc)
     except OSError as exc:
         failure = _describe_file_error(exc, run.path)
     except Exception as exc:
@@ -83,6 +109,35 @@ def _run(request: TuneRequest, events_out: TextIO, stop: threading.Event) -> Fai
     return failure
 
 
+def _take_place(order: WorkOrder) -> None:
+    """Use only the cores and the GPU of this job; before any library counts them."""
+    if order.cores:
+        os.sched_setaffinity(0, order.cores)
+    if order.gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(order.gpu)
+
+
+def _listen(stop: threading.Event) -> None:
+    """Heed the parent: a line asks for an early end; when its end closes, it died, and so do we."""
+    for line in sys.stdin:
+        if line.strip() == STOP:
+            stop.set()
+    os._exit(InterruptedRun.exit_code)  # every stage can be killed at any line
+
+
+def _tell_alive(send: OnEvent) -> None:
+    """A worker that says nothing here is stopped or gone; one that uses no time hangs."""
+    while True:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        resident_bytes = pages * os.sysconf("SC_PAGE_SIZE")
+        send(Alive(pid=os.getpid(), cpu_seconds=time.process_time(), resident_bytes=resident_bytes))
+        time.sleep(ALIVE_SECONDS)
+
+
+def _describe_error(exc: ApplianceError) -> Failed:
+    return Failed(error=type(exc).__name__, what=exc.what, why=exc.why, fix=exc.fix)
+
+
 def _describe_file_error(exc: OSError, run: Path) -> Failed:
     if exc.errno == errno.ENOSPC:
         return _describe_full_disk(exc, run) or _describe_fault(exc, run)
@@ -91,7 +146,7 @@ def _describe_file_error(exc: OSError, run: Path) -> Failed:
         what=f"cannot use {name or 'a file of the run'}",
         why=exc.strerror or type(exc).__name__,
         fix="free disk space or mend permissions; run the same command again",
-        exit_code=ResourceError.exit_code,
+        error=ResourceError.__name__,
     )
 
 
@@ -106,7 +161,7 @@ def _describe_memory_error(exc: Exception) -> Failed | None:
         what="out of memory",
         why="the machine refused more memory than the job already has",
         fix="close other programs, or --set tune.sequence_length=512",
-        exit_code=ResourceError.exit_code,
+        error=ResourceError.__name__,
     )
 
 
@@ -120,7 +175,7 @@ def _describe_full_disk(exc: Exception, run: Path) -> Failed | None:
         what="the disk is full",
         why=f"{format_bytes(free)} are free where the run is written ({run.parent})",
         fix="free some space and run the same command again: it goes on from its last checkpoint",
-        exit_code=ResourceError.exit_code,
+        error=DiskFullError.__name__,
     )
 
 
@@ -132,31 +187,35 @@ def _describe_fault(exc: Exception, run: Path) -> Failed:
         what=f"the program failed ({type(exc).__name__})",
         why=f"a fault of its own; the traceback is in {run / 'fault.txt'}",
         fix="run the same command again; if it fails again, report it with that file",
-        exit_code=1,
+        error=ApplianceError.__name__,
     )
 
 
-def _take_stdout(debug: bool) -> TextIO:
-    """Keep the real stdout for events; whatever a library prints goes to stderr or nowhere."""
+def _take_stdout(debug: bool) -> OnEvent:
+    """Keep the real stdout for events; whatever a library prints goes to stderr or nowhere.
+
+    Returns:
+        A function that sends an event to the parent, from any thread.
+    """
     events_out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     sink = 2 if debug else os.open(os.devnull, os.O_WRONLY)
     os.dup2(sink, 1)
     if not debug:
         os.dup2(sink, 2)
-    return events_out
+    lock = threading.Lock()
 
+    def send(event: Event) -> None:
+        with lock, contextlib.suppress(BrokenPipeError):
+            events_out.write(encode_event(event) + "\n")
+            events_out.flush()
 
-def _send(events_out: TextIO, event: Event) -> None:
-    with contextlib.suppress(BrokenPipeError):
-        events_out.write(encode_event(event) + "\n")
-        events_out.flush()
+    return send
 
 
 def _die_with_parent() -> None:
-    if sys.platform == "linux":  # every stage can be killed at any line: no need to be gentle
+    """Ask the kernel for our end with our parent's; a socket's other end tells it by itself."""
+    if sys.platform == "linux" and not stat.S_ISSOCK(os.fstat(0).st_mode):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == 1:  # it died before we asked
-            os._exit(InterruptedRun.exit_code)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ EVENTS = [
     StepDone(step=3, num_steps=9, loss=1.5, lr=1e-3, tokens_per_second=100.0, seconds_left=6.0),
     HeldOut(step=3, loss=2.0, is_best=True),
     Line(label="Plan", text="größer → besser", detail="why"),
-    Failed(what="a", why="b", fix="c", exit_code=9),
+    Failed(error="GateError", what="a", why="b", fix="c"),
     Finished(result="{}"),
 ]
 
