@@ -75,8 +75,15 @@ def read_core_limit(system: Path = Path("/")) -> float:
     return min(cores)
 
 
+def read_process_limit(system: Path = Path("/")) -> int | None:
+    """Processes and threads that the cgroups of this process allow; None without a limit."""
+    folders = _walk_up("pids", system)
+    limits = (parse_limit(_read(folder / "pids.max")) for _, folder in folders)
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
 def parse_limit(text: str) -> int | None:
-    """Bytes of a limit or usage file; None for "max", for no limit, and for no number."""
+    """Number in a limit or usage file; None for "max", for no limit, and for no number."""
     try:
         value = int(text.strip())
     except ValueError:

@@ -35,16 +35,27 @@ def probe_cpu(system: Path = Path("/"), measure_seconds: float = 0.2) -> Cpu:
         system: root of the file system that holds `proc` and `sys`.
         measure_seconds: time spent on the measurement.
     """
+    name, instruction_sets = read_cpu_facts(system)
+    return Cpu(
+        name=name,
+        num_cores=count_cores(read_core_limit(system)),
+        instruction_sets=instruction_sets,
+        gflops_fp32=measure_gflops(measure_seconds),
+    )
+
+
+def read_cpu_facts(system: Path = Path("/")) -> tuple[str, tuple[str, ...]]:
+    """Name and instruction sets.
+
+    Args:
+        system: root of the file system that holds `proc`.
+    """
     try:
         text = (system / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         text = ""
-    return Cpu(
-        name=parse_cpu_name(text) or platform.processor() or platform.machine() or "unknown",
-        num_cores=count_cores(read_core_limit(system)),
-        instruction_sets=parse_instruction_sets(text),
-        gflops_fp32=measure_gflops(measure_seconds),
-    )
+    name = parse_cpu_name(text) or platform.processor() or platform.machine() or "unknown"
+    return name, parse_instruction_sets(text)
 
 
 def parse_cpu_name(text: str) -> str:

@@ -1,199 +1,150 @@
-"""GPUs, through NVIDIA's management library, and whether the installed torch can use them.
+"""The GPUs that a job may use, and why the others cannot be used.
 
-Nothing here imports torch: its version file is read as text. A machine without a driver has no
-GPUs; that is never an error.
+A machine without a driver has no GPUs; that is never an error. The driver's own words come from
+`nvml.py`, in a child process; what the installed packages can do with a card, from `support.py`.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import re
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from appliance.values import Finding, Gpu
+from pydantic import TypeAdapter, ValidationError
 
-MIN_CAPABILITY = (7, 5)
-"""Oldest GPUs (Turing) that current torch wheels for CUDA 12.8 and later carry kernels for."""
+from appliance.hardware.ask import Answer
+from appliance.hardware.cards import find_card
+from appliance.hardware.memory import Memory
+from appliance.hardware.nvml import Card, Driver, Slice
+from appliance.hardware.support import CudaSupport, find_why_not
+from appliance.values import Finding, Gpu, GpuProcess, GpuSlice
 
+FP16_CAPABILITY = (5, 3)
+INT8_CAPABILITY = (6, 1)
 BF16_CAPABILITY = (8, 0)
-"""First generation (Ampere) that computes in bfloat16."""
+"""First generations that compute in these number formats by themselves.
+
+Source: CUDA C++ Programming Guide, table of arithmetic instructions by compute capability.
+"""
+
+_DRIVER = TypeAdapter(Driver)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CudaSupport:
-    """What the installed packages can do with a GPU.
-
-    Attributes:
-        torch_cuda: CUDA version that torch was built for, such as "12.8"; None for none.
-        bitsandbytes_cuda: CUDA versions that bitsandbytes has libraries for, such as {"128"}.
-        is_torch_installed: whether there is a torch at all.
-    """
-
-    torch_cuda: str | None
-    bitsandbytes_cuda: frozenset[str]
-    is_torch_installed: bool = True
-
-
-def probe_gpus(support: CudaSupport) -> tuple[Gpu, ...]:
-    """GPUs that this process may see; none where there is no driver."""
+def parse_driver(answer: Answer) -> Driver:
+    """The driver as the child described it; a driver at fault where the child did not come back."""
+    if answer.fault:
+        return Driver(fault=answer.fault)
     try:
-        import pynvml
-    except ImportError:
-        return ()
-    return list_gpus(support, pynvml)
+        return _DRIVER.validate_python(json.loads(answer.text))
+    except (ValueError, ValidationError):
+        return Driver(fault="its answer cannot be read")
 
 
-def list_gpus(support: CudaSupport, nvml: Any) -> tuple[Gpu, ...]:
-    """GPUs that this process may see, in the order of their bus.
+def list_gpus(
+    driver: Driver, support: CudaSupport, environment: Mapping[str, str], memory: Memory
+) -> tuple[Gpu, ...]:
+    """GPUs that this process may see, in the order in which CUDA numbers them.
 
     Args:
+        driver: what it says about its cards.
         support: what the installed packages can do.
-        nvml: the `pynvml` module, or one like it.
+        environment: with CUDA_VISIBLE_DEVICES, where it is set.
+        memory: of the machine, for cards that have none of their own.
     """
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError:  # no driver, no library, no permission
-        return ()
-    try:
-        driver_cuda = _ask(nvml, "nvmlSystemGetCudaDriverVersion_v2", default=0)
-        handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
-        uuids = [_decode(_ask(nvml, "nvmlDeviceGetUUID", h, default="")) for h in handles]
-        chosen = choose_visible(uuids, os.environ)
-        gpus = [_describe(nvml, handles[index], support, driver_cuda) for index in chosen]
-        return tuple(gpu for gpu in gpus if gpu is not None)
-    except nvml.NVMLError:
-        return ()
-    finally:
-        _ask(nvml, "nvmlShutdown", default=None)
+    chosen = choose_visible(driver.cards, environment.get("CUDA_VISIBLE_DEVICES"))
+    return tuple(_describe(card, part, driver, support, memory) for card, part in chosen)
 
 
-def choose_visible(uuids: list[str], environment: Mapping[str, str]) -> list[int]:
-    """Numbers of the GPUs that CUDA_VISIBLE_DEVICES leaves, in its order; all without it.
+def choose_visible(cards: tuple[Card, ...], wanted: str | None) -> list[tuple[Card, Slice | None]]:
+    """Cards that CUDA_VISIBLE_DEVICES leaves, in its order, each with the slice that CUDA takes.
 
-    As CUDA does, it stops at the first entry that names no GPU.
+    As CUDA does, it stops at the first entry that names no card, and takes one slice of a divided
+    card: the first, unless another is named.
+
+    Args:
+        cards: all of the machine.
+        wanted: value of the variable; None where it is not set.
+
+    Source: CUDA C++ Programming Guide, environment variables; NVIDIA MIG User Guide.
     """
-    wanted = environment.get("CUDA_VISIBLE_DEVICES")
+    whole = [(card, next(iter(card.slices), None)) for card in cards]
     if wanted is None:
-        return list(range(len(uuids)))
-    chosen: list[int] = []
+        return whole
+    chosen: list[tuple[Card, Slice | None]] = []
     for entry in (part.strip() for part in wanted.split(",")):
-        if entry.isdigit() and int(entry) < len(uuids):
-            number = int(entry)
-        else:
-            matches = [i for i, uuid in enumerate(uuids) if entry and uuid.startswith(entry)]
-            if not matches:
-                break
-            number = matches[0]
-        if number not in chosen:
-            chosen.append(number)
+        found = _find_visible(cards, entry)
+        if found is None:
+            break
+        if all(found[0] is not card for card, _ in chosen):
+            chosen.append(found)
     return chosen
 
 
-def find_why_not(support: CudaSupport, capability: tuple[int, int], driver_cuda: int) -> Finding:
-    """Why a GPU cannot be used and what mends it; an empty `what` when it can.
-
-    Args:
-        support: what the installed packages can do.
-        capability: compute capability, major and minor.
-        driver_cuda: newest CUDA that the driver supports, as 1000 * major + 10 * minor; 0: unknown.
-    """
-    if not support.is_torch_installed:
-        return Finding(
-            what="torch is not installed", fix="install the package with its requirements"
-        )
-    if support.torch_cuda is None:
-        return Finding(
-            what="the installed torch was built for the cpu alone",
-            fix="install the cuda build of the same torch version",
-        )
-    if capability < MIN_CAPABILITY:
-        return Finding(
-            what=f"compute capability {capability[0]}.{capability[1]} is below "
-            f"{MIN_CAPABILITY[0]}.{MIN_CAPABILITY[1]}, the oldest that torch has kernels for",
-            fix="train on the cpu, or use a newer gpu",
-        )
-    if driver_cuda and driver_cuda // 1000 < int(support.torch_cuda.split(".")[0]):
-        return Finding(
-            what=f"the driver supports cuda {driver_cuda // 1000}.{driver_cuda % 1000 // 10}, "
-            f"torch was built for cuda {support.torch_cuda}",
-            fix="update the nvidia driver, or install torch for the older cuda",
-        )
-    if support.torch_cuda.replace(".", "") not in support.bitsandbytes_cuda:
-        has = ", ".join(sorted(support.bitsandbytes_cuda)) or "none"
-        return Finding(
-            what=f"bitsandbytes has no library for cuda {support.torch_cuda} (has: {has})",
-            fix="install a bitsandbytes version that supports the cuda of torch",
-        )
-    return Finding(what="", fix="")
+def _find_visible(cards: tuple[Card, ...], entry: str) -> tuple[Card, Slice | None] | None:
+    for number, card in enumerate(cards):
+        first = next(iter(card.slices), None)
+        if entry.isdigit():
+            if int(entry) == number:
+                return card, first
+        elif entry and card.uuid.startswith(entry):
+            return card, first
+        for part in card.slices:
+            if entry.startswith("MIG-") and part.uuid.startswith(entry):
+                return card, part
+    return None
 
 
-def find_cuda_support() -> CudaSupport:
-    """Read the torch and bitsandbytes packages on disk, without importing them."""
-    torch, bitsandbytes = _find_package("torch"), _find_package("bitsandbytes")
-    version = _read(torch / "version.py") if torch else ""
-    names = [path.name for path in bitsandbytes.glob("*")] if bitsandbytes else []
-    return CudaSupport(
-        torch_cuda=parse_torch_cuda(version),
-        bitsandbytes_cuda=parse_cuda_libraries(names),
-        is_torch_installed=torch is not None,
+def _describe(
+    card: Card, part: Slice | None, driver: Driver, support: CudaSupport, memory: Memory
+) -> Gpu:
+    finding = _find_obstacle(card, driver, support)
+    known = find_card(card.name)
+    total, free = (
+        (part.total_bytes, part.free_bytes) if part else (card.total_bytes, card.free_bytes)
     )
-
-
-def parse_torch_cuda(text: str) -> str | None:
-    """CUDA version in the text of `torch/version.py`; None for a CPU build."""
-    match = re.search(r"^cuda\s*(?::[^=]*)?=\s*['\"]([\d.]+)['\"]", text, re.MULTILINE)
-    return match.group(1) if match else None
-
-
-def parse_cuda_libraries(names: list[str]) -> frozenset[str]:
-    """CUDA versions in the names of bitsandbytes' libraries, such as "128" for 12.8."""
-    found = (re.fullmatch(r"libbitsandbytes_cuda(\d+)\.(?:so|dll)", name) for name in names)
-    return frozenset(match.group(1) for match in found if match)
-
-
-def _describe(nvml: Any, handle: Any, support: CudaSupport, driver_cuda: int) -> Gpu | None:
-    memory = _ask(nvml, "nvmlDeviceGetMemoryInfo", handle, default=None)
-    if memory is None:  # fallen off the bus, or not ours to ask
-        return None
-    major, minor = _ask(nvml, "nvmlDeviceGetCudaComputeCapability", handle, default=(0, 0))
-    finding = find_why_not(support, (major, minor), driver_cuda)
+    if not card.total_bytes:
+        total, free = memory.total_bytes, memory.free_bytes
+    share = total / card.total_bytes if part and card.total_bytes else 1.0
     return Gpu(
-        name=_decode(_ask(nvml, "nvmlDeviceGetName", handle, default="unknown gpu")),
-        total_bytes=int(memory.total),
-        free_bytes=int(memory.free),
-        capability=f"{major}.{minor}",
-        supports_bf16=(major, minor) >= BF16_CAPABILITY,
+        name=f"{card.name} · {part.name.removeprefix(card.name).strip()}" if part else card.name,
+        uuid=part.uuid if part else card.uuid,
+        driver=driver.version,
+        total_bytes=total,
+        free_bytes=free,
+        capability=f"{card.capability[0]}.{card.capability[1]}",
+        supports_bf16=card.capability >= BF16_CAPABILITY,
+        supports_fp16=card.capability >= FP16_CAPABILITY,
+        supports_int8=card.capability >= INT8_CAPABILITY,
         usable=not finding.what,
         why_not=finding.what,
+        fix=finding.fix,
+        power_limit_watts=card.power_limit_watts,
+        temperature_celsius=card.temperature_celsius,
+        ecc_errors=card.ecc_errors,
+        slowdown=card.slowdown,
+        processes=tuple(
+            GpuProcess(pid=holder.pid, name=holder.name, used_bytes=holder.used_bytes)
+            for holder in card.holders
+        ),
+        slices=tuple(
+            GpuSlice(
+                name=each.name,
+                uuid=each.uuid,
+                total_bytes=each.total_bytes,
+                free_bytes=each.free_bytes,
+            )
+            for each in card.slices
+        ),
+        peak_flops_per_second=share * known.flops_per_second if known else 0.0,
+        peak_bytes_per_second=share * known.memory_bytes_per_second if known else 0.0,
     )
 
 
-def _ask(nvml: Any, question: str, *arguments: Any, default: Any) -> Any:
-    """One question to the driver; a question it does not support gets the default."""
-    try:
-        return getattr(nvml, question)(*arguments)
-    except nvml.NVMLError:
-        return default
-
-
-def _decode(text: str | bytes) -> str:
-    return text.decode(errors="replace") if isinstance(text, bytes) else text
-
-
-def _find_package(name: str) -> Path | None:
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):
-        return None
-    return Path(spec.origin).parent if spec and spec.origin else None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+def _find_obstacle(card: Card, driver: Driver, support: CudaSupport) -> Finding:
+    if card.is_divided and not card.slices:
+        return Finding(
+            what="it is in mig mode and has no slice",
+            fix="make a slice (nvidia-smi mig -cgi PROFILE -C), or leave the mode "
+            "(nvidia-smi -mig 0), both as root",
+            level="error",
+        )
+    return find_why_not(support, card.capability, driver.cuda)

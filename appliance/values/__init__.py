@@ -14,10 +14,16 @@ from appliance.values.machine import (
     Cpu,
     Finding,
     Gpu,
+    GpuProcess,
+    GpuRates,
+    GpuSlice,
     Hardware,
+    Limits,
+    MeasuredRates,
     Rejected,
+    Software,
 )
-from appliance.values.plan import MemoryEstimate, Method, TrainPlan
+from appliance.values.plan import CapacityRow, MemoryEstimate, Method, TrainPlan
 from appliance.values.record import Value
 from appliance.values.results import (
     Bundle,
@@ -40,6 +46,7 @@ __all__ = [
     "BaseChoices",
     "BaseSpec",
     "Bundle",
+    "CapacityRow",
     "Corpus",
     "Cpu",
     "Dataset",
@@ -50,8 +57,13 @@ __all__ = [
     "FileVerdict",
     "Finding",
     "Gpu",
+    "GpuProcess",
+    "GpuRates",
+    "GpuSlice",
     "Hardware",
     "HeldOutQuestion",
+    "Limits",
+    "MeasuredRates",
     "MemoryEstimate",
     "MergedModel",
     "Method",
@@ -63,6 +75,7 @@ __all__ = [
     "Rejected",
     "Rung",
     "Score",
+    "Software",
     "Split",
     "TokenVerdict",
     "TrainPlan",

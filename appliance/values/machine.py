@@ -2,13 +2,46 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from appliance.values.record import Value
 
 
+class GpuProcess(Value):
+    """A program that holds memory of a GPU: its number and name, never its arguments."""
+
+    pid: int
+    name: str
+    used_bytes: int
+
+
+class GpuSlice(Value):
+    """A part of a card that the driver was told to divide (MIG)."""
+
+    name: str
+    uuid: str
+    total_bytes: int
+    free_bytes: int
+
+
 class Gpu(Value):
-    """An accelerator that torch can use, or why it cannot."""
+    """An accelerator that torch can use, or why it cannot.
+
+    Attributes:
+        name: of the card; with its slice, where it is divided.
+        total_bytes: memory; of the slice that CUDA takes, where the card is divided.
+        free_bytes: what nothing holds now.
+        capability: compute capability, such as "8.9"; "0.0" where there is no such number.
+        usable: whether this program can train on it; `why_not` and `fix` say what is missing.
+        kind: the library that torch speaks to it with.
+        driver: version of its driver; "" where it is unknown.
+        ecc_errors: errors of its memory that were not corrected since the driver started; None
+            where the card does not count them.
+        slowdown: what holds its clock down now, such as "heat"; "" for nothing.
+        slices: all parts of a divided card.
+        peak_flops_per_second: dense 16-bit matrix products, from the data sheet; 0: unknown card.
+        peak_bytes_per_second: of its memory, from the data sheet; 0: unknown card.
+    """
 
     name: str
     total_bytes: int
@@ -17,6 +50,20 @@ class Gpu(Value):
     supports_bf16: bool
     usable: bool
     why_not: str = ""
+    fix: str = ""
+    kind: Literal["cuda", "rocm", "xpu"] = "cuda"
+    uuid: str = ""
+    driver: str = ""
+    supports_fp16: bool = True
+    supports_int8: bool = True
+    power_limit_watts: float | None = None
+    temperature_celsius: int | None = None
+    ecc_errors: int | None = None
+    slowdown: str = ""
+    processes: tuple[GpuProcess, ...] = ()
+    slices: tuple[GpuSlice, ...] = ()
+    peak_flops_per_second: float = 0.0
+    peak_bytes_per_second: float = 0.0
 
 
 class Cpu(Value):
@@ -28,11 +75,90 @@ class Cpu(Value):
     gflops_fp32: float
 
 
+class GpuRates(Value):
+    """What one GPU was measured to do.
+
+    Attributes:
+        name: of the card.
+        bf16_flops_per_second: dense 16-bit matrix products (float16 where there is no bfloat16).
+        memory_bytes_per_second: of its own memory, reads and writes together.
+    """
+
+    name: str
+    bf16_flops_per_second: float
+    memory_bytes_per_second: float
+
+
+class MeasuredRates(Value):
+    """What this machine was measured to do, with every core the process may use.
+
+    Attributes:
+        fp32_flops_per_second: matrix products as training does them: forward, gradient of the
+            input, gradient of the weight.
+        bf16_flops_per_second: the same in bfloat16; far below fp32 where it is emulated.
+        memory_bytes_per_second: of main memory, reads and writes together (triad of STREAM).
+        disk_write_bytes_per_second: where runs are written, until the data is on the disk.
+        measured_at: seconds since 1970.
+        threads: that computed.
+        cpu_share: part of these cores that the measurement got; other programs had the rest.
+        gpus: of every usable GPU, in the order of `Hardware.gpus`.
+    """
+
+    fp32_flops_per_second: float
+    bf16_flops_per_second: float
+    memory_bytes_per_second: float
+    disk_write_bytes_per_second: float
+    measured_at: float
+    threads: int
+    cpu_share: float = 1.0
+    gpus: tuple[GpuRates, ...] = ()
+
+
+class Software(Value):
+    """What a job stands on.
+
+    Attributes:
+        versions: by package; those that are missing are left out.
+        torch_build: what torch was built for; "" where it is missing.
+        providers: execution providers of ONNX Runtime; empty where it was not asked.
+    """
+
+    versions: dict[str, str]
+    torch_build: Literal["cpu", "cuda", "rocm", "xpu", ""]
+    providers: tuple[str, ...] = ()
+
+
+class Limits(Value):
+    """Limits of the system on this process; None where there is none.
+
+    Attributes:
+        open_files: files and sockets at a time.
+        processes: processes and threads of this user, or of the container.
+        address_space_bytes: memory a process may map.
+        file_bytes: size of a file it may write.
+        locked_bytes: memory it may pin for copies to a GPU.
+        core_dump_bytes: size of a memory image that is written when it crashes.
+    """
+
+    open_files: int | None = None
+    processes: int | None = None
+    address_space_bytes: int | None = None
+    file_bytes: int | None = None
+    locked_bytes: int | None = None
+    core_dump_bytes: int | None = None
+
+
 class Finding(Value):
-    """Something about the machine that should be mended, and how."""
+    """Something about the machine that should be mended, and how.
+
+    Attributes:
+        level: "error" stops jobs or wastes a GPU, "warning" makes them slow or less safe, "note" is
+            good to know.
+    """
 
     what: str
     fix: str
+    level: Literal["error", "warning", "note"] = "warning"
 
 
 class Hardware(Value):
@@ -42,10 +168,22 @@ class Hardware(Value):
         memory_bytes: RAM a job can still take, inside the cgroup limit.
         memory_total_bytes: RAM in all, inside the cgroup limit.
         disk_free_bytes: free where runs are written.
+        swap_total_bytes: never counted as memory: training in swap does not finish.
     """
 
     VOLATILE: ClassVar[frozenset[str]] = frozenset(
-        {"gpus", "cpu", "memory_bytes", "memory_total_bytes", "disk_free_bytes", "findings"}
+        {
+            "gpus",
+            "cpu",
+            "memory_bytes",
+            "memory_total_bytes",
+            "disk_free_bytes",
+            "swap_total_bytes",
+            "swap_free_bytes",
+            "limits",
+            "software",
+            "findings",
+        }
     )
 
     gpus: tuple[Gpu, ...]
@@ -53,6 +191,10 @@ class Hardware(Value):
     memory_bytes: int
     memory_total_bytes: int
     disk_free_bytes: int
+    swap_total_bytes: int = 0
+    swap_free_bytes: int = 0
+    limits: Limits | None = None
+    software: Software | None = None
     findings: tuple[Finding, ...] = ()
 
 

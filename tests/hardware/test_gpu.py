@@ -1,150 +1,126 @@
-"""GPUs. The driver is not ours and not reachable: a stand-in with NVML's own names answers."""
+"""Which GPUs a job may use. Oracle: the rules of CUDA, and sizes that were put in."""
 
-import importlib.metadata
-from types import SimpleNamespace
+import json
+from dataclasses import asdict
 
 import pytest
 
 from appliance.hardware import gpu
+from appliance.hardware.ask import Answer
+from appliance.hardware.memory import Memory
+from appliance.hardware.nvml import read_driver
+from appliance.hardware.support import CudaSupport
+from tests.hardware.fake_nvml import GIB, NOT_SUPPORTED, FakeNvml
 
-GIB = 2**30
-CUDA = gpu.CudaSupport(torch_cuda="12.8", bitsandbytes_cuda=frozenset({"126", "128"}))
-CPU_ONLY = gpu.CudaSupport(torch_cuda=None, bitsandbytes_cuda=frozenset({"128"}))
-
-
-class Driver:
-    """NVML with two cards."""
-
-    class NVMLError(Exception):
-        pass
-
-    def __init__(self, capability=(9, 0), driver_cuda=12080, starts=True, unsupported=()):
-        self.capability, self.driver_cuda, self.starts = capability, driver_cuda, starts
-        self.unsupported, self.is_shut = unsupported, False
-
-    def nvmlInit(self):
-        if not self.starts:
-            raise self.NVMLError("Driver Not Loaded")
-
-    def nvmlShutdown(self):
-        self.is_shut = True
-
-    def nvmlSystemGetCudaDriverVersion_v2(self):
-        return self.driver_cuda
-
-    def nvmlDeviceGetCount(self):
-        return 2
-
-    def nvmlDeviceGetHandleByIndex(self, index):
-        return index
-
-    def nvmlDeviceGetUUID(self, handle):
-        return f"GPU-{handle}abc"
-
-    def nvmlDeviceGetName(self, handle):
-        if "name" in self.unsupported:
-            raise self.NVMLError("Not Supported")
-        return f"Card {handle}".encode()
-
-    def nvmlDeviceGetMemoryInfo(self, handle):
-        if handle in self.unsupported:
-            raise self.NVMLError("GPU is lost")
-        return SimpleNamespace(total=24 * GIB, free=20 * GIB)
-
-    def nvmlDeviceGetCudaComputeCapability(self, handle):
-        return self.capability
+CUDA = CudaSupport(torch_cuda="12.8", bitsandbytes_cuda=frozenset({"126", "128"}))
+CPU_ONLY = CudaSupport(torch_cuda=None, bitsandbytes_cuda=frozenset({"128"}))
+MEMORY = Memory(free_bytes=90 * GIB, total_bytes=120 * GIB)
 
 
-@pytest.fixture(autouse=True)
-def _all_visible(monkeypatch):
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+def list_fake(nvml=None, support=CUDA, visible=None):
+    environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+    return gpu.list_gpus(read_driver(nvml or FakeNvml()), support, environment, MEMORY)
 
 
 def test_usable_gpu_is_described():
-    driver = Driver()
-    first, second = gpu.list_gpus(CUDA, driver)
-    assert (first.name, second.name) == ("Card 0", "Card 1")
+    first, _ = list_fake()
+
+    assert first.usable and first.why_not == ""
     assert (first.total_bytes, first.free_bytes) == (24 * GIB, 20 * GIB)
-    assert first.capability == "9.0"
-    assert first.supports_bf16 and first.usable and first.why_not == ""
-    assert driver.is_shut
+    assert (first.capability, first.driver, first.uuid) == ("9.0", "580.95.05", "GPU-0abc")
+    assert first.supports_bf16 and first.supports_fp16 and first.supports_int8
 
 
-def test_no_driver_means_no_gpus():
-    assert gpu.list_gpus(CUDA, Driver(starts=False)) == ()
+def test_known_card_has_the_speed_of_its_data_sheet():
+    """Oracle: H100 SXM data sheet: 989 TFLOP/s dense, 3.35 TB/s."""
+    assert list_fake()[0].peak_flops_per_second == 989e12
+    assert list_fake()[0].peak_bytes_per_second == 3350e9
 
 
-def test_turing_has_no_bf16():
-    assert not gpu.list_gpus(CUDA, Driver(capability=(7, 5)))[0].supports_bf16
-
-
-def test_lost_gpu_is_left_out_and_unsupported_question_gets_a_default():
-    (left,) = gpu.list_gpus(CUDA, Driver(unsupported=(0, "name")))
-    assert left.name == "unknown gpu"
+def test_unknown_card_has_no_speed():
+    assert list_fake(FakeNvml(name="NVIDIA X1"))[0].peak_flops_per_second == 0
 
 
 @pytest.mark.parametrize(
-    ("support", "driver", "why_not"),
-    [
-        (CPU_ONLY, Driver(), "the installed torch was built for the cpu alone"),
-        (CUDA, Driver(capability=(6, 1)), "compute capability 6.1 is below 7.5"),
-        (
-            gpu.CudaSupport(torch_cuda="13.0", bitsandbytes_cuda=frozenset({"130"})),
-            Driver(driver_cuda=12020),
-            "the driver supports cuda 12.2, torch was built for cuda 13.0",
-        ),
-        (
-            gpu.CudaSupport(torch_cuda="12.9", bitsandbytes_cuda=frozenset({"126", "128"})),
-            Driver(),
-            "bitsandbytes has no library for cuda 12.9 (has: 126, 128)",
-        ),
-        (
-            gpu.CudaSupport(
-                torch_cuda=None, bitsandbytes_cuda=frozenset(), is_torch_installed=False
-            ),
-            Driver(),
-            "torch is not installed",
-        ),
-    ],
+    ("capability", "formats"),
+    [((5, 2), (0, 0, 0)), ((6, 1), (0, 1, 1)), ((7, 5), (0, 1, 1)), ((8, 0), (1, 1, 1))],
 )
-def test_unusable_gpu_says_why_and_what_mends_it(support, driver, why_not):
-    found = gpu.list_gpus(support, driver)[0]
-    assert not found.usable
-    assert why_not in found.why_not
-    assert gpu.find_why_not(support, driver.capability, driver.driver_cuda).fix
+def test_number_formats_follow_the_capability(capability, formats):
+    """Oracle: table of arithmetic instructions of the CUDA C++ Programming Guide."""
+    found = list_fake(FakeNvml(capability=capability))[0]
+
+    assert (found.supports_bf16, found.supports_fp16, found.supports_int8) == formats
 
 
 @pytest.mark.parametrize(
     ("wanted", "chosen"),
-    [("1", [1]), ("1,0", [1, 0]), ("", []), ("-1", []), ("GPU-1", [1]), ("0,7,1", [0])],
+    [
+        ("1", ["GPU-1abc"]),
+        ("1,0", ["GPU-1abc", "GPU-0abc"]),
+        ("", []),
+        ("-1", []),
+        ("GPU-1", ["GPU-1abc"]),
+        ("0,7,1", ["GPU-0abc"]),
+        ("0,0", ["GPU-0abc"]),
+    ],
 )
 def test_visible_devices_are_honoured(wanted, chosen):
-    uuids = ["GPU-0abc", "GPU-1abc"]
-    assert gpu.choose_visible(uuids, {"CUDA_VISIBLE_DEVICES": wanted}) == chosen
+    assert [found.uuid for found in list_fake(visible=wanted)] == chosen
 
 
-def test_torch_cuda_is_read_from_the_text_of_its_version_file():
-    head = "from typing import Optional\n__version__ = '2.13.0'\ndebug = False\n"
-    assert (
-        gpu.parse_torch_cuda(head + "cuda: Optional[str] = None\nhip: Optional[str] = None") is None
-    )
-    assert gpu.parse_torch_cuda(head + "cuda: Optional[str] = '12.8'\n") == "12.8"
-    assert gpu.parse_torch_cuda(head + "cuda = '13.0'\n") == "13.0"
-    assert gpu.parse_torch_cuda("") is None
+def test_divided_card_gives_its_first_slice_and_lists_all():
+    first, second = list_fake(FakeNvml(slices=[10, 5]))
+
+    assert (first.total_bytes, first.free_bytes) == (10 * GIB, 9 * GIB)
+    assert first.name == "NVIDIA H100 80GB HBM3 · MIG 10g"
+    assert [part.total_bytes for part in first.slices] == [10 * GIB, 5 * GIB]
+    assert second.total_bytes == 24 * GIB
 
 
-def test_cuda_libraries_are_read_from_their_names():
-    names = ["libbitsandbytes_cpu.so", "libbitsandbytes_cuda128.so", "libbitsandbytes_cuda130.dll"]
-    assert gpu.parse_cuda_libraries(names) == {"128", "130"}
+def test_named_slice_is_the_one_that_is_taken():
+    (only,) = list_fake(FakeNvml(slices=[10, 5]), visible="MIG-1abc")
+
+    assert (only.uuid, only.total_bytes) == ("MIG-1abc", 5 * GIB)
 
 
-def test_installed_packages_are_found_without_importing_them():
-    """Oracle: the local version label of the installed wheel, such as +cpu or +cu128."""
-    found = gpu.find_cuda_support()
-    label = importlib.metadata.version("torch").partition("+")[2]
-    assert found.is_torch_installed
-    if label == "cpu":
-        assert found.torch_cuda is None
-    if label.startswith("cu1"):
-        assert found.torch_cuda is not None
-        assert found.torch_cuda.replace(".", "") == label[2:]
+def test_slice_has_its_share_of_the_speed():
+    first, _ = list_fake(FakeNvml(slices=[6]))
+
+    assert first.peak_flops_per_second == pytest.approx(989e12 * 6 / 24)
+
+
+def test_divided_card_without_slices_cannot_be_used():
+    first, second = list_fake(FakeNvml(slices=[]))
+
+    assert not first.usable and second.usable
+    assert first.why_not == "it is in mig mode and has no slice"
+    assert "nvidia-smi mig -cgi" in first.fix
+
+
+def test_card_without_memory_of_its_own_has_the_machines():
+    nvml = FakeNvml(fails={"nvmlDeviceGetMemoryInfo": NOT_SUPPORTED})
+
+    assert list_fake(nvml)[0].free_bytes == MEMORY.free_bytes
+
+
+def test_unusable_gpu_says_why_and_what_mends_it():
+    first, _ = list_fake(support=CPU_ONLY)
+
+    assert not first.usable
+    assert first.why_not == "the installed torch was built for the cpu alone"
+    assert first.fix == "install the cuda build of the same torch version"
+
+
+def test_driver_survives_the_way_through_the_child():
+    driver = read_driver(FakeNvml(slices=[10], processes=[(7, GIB)]))
+
+    assert gpu.parse_driver(Answer(text=json.dumps(asdict(driver)))) == driver
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"cards": 3}'])
+def test_unreadable_answer_is_a_fault(text):
+    assert gpu.parse_driver(Answer(text=text)).fault == "its answer cannot be read"
+
+
+def test_silent_child_is_a_fault():
+    assert gpu.parse_driver(Answer(fault="no answer within 5 s")).fault == "no answer within 5 s"

@@ -1,6 +1,7 @@
 """The probe as a whole, on this very machine."""
 
 import ctypes
+import os
 import shutil
 import subprocess
 import sys
@@ -10,30 +11,89 @@ import psutil
 import pytest
 
 from appliance.hardware import allocator, memory, probe
-from appliance.hardware.gpu import CudaSupport
-from appliance.hardware.memory import Memory
-from appliance.values import Gpu
+from appliance.offline import go_offline
+from appliance.values import Finding
 
-GIB = 2**30
-CUDA = CudaSupport(torch_cuda="12.8", bitsandbytes_cuda=frozenset({"128"}))
-CPU_ONLY = CudaSupport(torch_cuda=None, bitsandbytes_cuda=frozenset())
-PLENTY = Memory(free_bytes=32 * GIB, total_bytes=64 * GIB, swap_free_bytes=0)
-CARD = Gpu(
-    name="Card",
-    total_bytes=24 * GIB,
-    free_bytes=20 * GIB,
-    capability="9.0",
-    supports_bf16=True,
-    usable=True,
-)
+ROOT = Path(__file__).parents[2]
 
 
 def test_probe_describes_this_machine(tmp_path):
     found = probe.probe(tmp_path / "runs" / "not" / "there")
     assert 0 < found.memory_bytes <= found.memory_total_bytes <= psutil.virtual_memory().total
     assert found.disk_free_bytes == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.05)
+    assert found.swap_total_bytes == psutil.swap_memory().total
     assert 1 <= found.cpu.num_cores <= psutil.cpu_count()
     assert found.cpu.gflops_fp32 > 1
+    assert found.software is not None and "torch" in found.software.versions
+    assert found.limits is not None
+
+
+def test_inspection_adds_what_the_libraries_say(tmp_path):
+    found = probe.inspect(tmp_path, None)
+
+    assert found.software is not None
+    assert "CPUExecutionProvider" in found.software.providers
+    levels = [finding.level for finding in found.findings]
+    assert levels == sorted(levels, key=("error", "warning", "note").index)
+
+
+def test_driver_is_not_asked_where_there_is_none(tmp_path, monkeypatch):
+    def fail():
+        raise AssertionError
+
+    monkeypatch.setattr(probe, "has_nvidia", lambda: False)
+    monkeypatch.setattr(probe, "ask_driver", fail)
+
+    assert probe.probe(tmp_path).gpus == ()
+
+
+def test_driver_that_does_not_answer_is_a_finding(tmp_path, monkeypatch):
+    driver = probe.Driver(fault="no answer within 5 s")
+    monkeypatch.setattr(probe, "has_nvidia", lambda: True)
+    monkeypatch.setattr(probe, "count_nvidia_cards", lambda: 1)
+    monkeypatch.setattr(probe, "ask_driver", lambda: driver)
+
+    found = probe.probe(tmp_path)
+
+    assert found.findings[0].what == (
+        "an nvidia card is in the machine, but cannot be used: no answer within 5 s"
+    )
+
+
+def test_environment_at_the_start_is_seen_after_it_was_changed():
+    """Oracle: a child that was started without the variable, and has set it since."""
+    go_offline()
+    script = (
+        "from appliance.offline import go_offline\n"
+        "from appliance.hardware.probe import read_start_environment\n"
+        "go_offline()\n"
+        "print(read_start_environment())\n"
+    )
+    environment = {key: os.environ[key] for key in os.environ if key != "ORT_DISABLE_TELEMETRY"}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env=environment | {"MARKER": "a=b"},
+    )
+
+    assert "'MARKER': 'a=b'" in done.stdout
+    assert "ORT_DISABLE_TELEMETRY" not in done.stdout
+
+
+def test_environment_that_the_system_does_not_keep_is_none(tmp_path):
+    assert probe.read_start_environment(tmp_path) is None
+
+
+def test_findings_are_sorted_by_weight_and_stay_in_order():
+    found = [
+        Finding(what=what, fix="", level=level)
+        for what, level in (("a", "note"), ("b", "error"), ("c", "warning"), ("d", "error"))
+    ]
+
+    assert [each.what for each in probe.sort_findings(found)] == ["b", "d", "c", "a"]
 
 
 def test_disk_is_measured_at_the_nearest_parent_and_below_a_file(tmp_path):
@@ -50,48 +110,6 @@ def test_memory_is_measured_when_psutil_cannot_read_proc(monkeypatch, tmp_path):
     monkeypatch.setattr(psutil, "swap_memory", refuse)
     found = memory.probe_memory(tmp_path)
     assert 0 < found.free_bytes <= found.total_bytes
-
-
-def test_healthy_machine_has_no_findings():
-    assert probe.collect_findings((CARD,), CUDA, PLENTY, 100 * GIB) == ()
-
-
-def test_missing_gpu_is_a_finding():
-    (finding,) = probe.collect_findings((), CUDA, PLENTY, 100 * GIB)
-    assert finding.what == "no nvidia gpu is visible: training runs on the processor"
-    assert "nvidia-smi" in finding.fix
-
-
-def test_gpu_beside_a_torch_for_the_cpu_is_a_finding_with_a_fix():
-    card = CARD.model_copy(update={"usable": False, "why_not": "the installed torch is cpu-only"})
-    (finding,) = probe.collect_findings((card,), CPU_ONLY, PLENTY, 100 * GIB)
-    assert finding.what == "Card cannot be used: the installed torch is cpu-only"
-    assert finding.fix == "install the cuda build of the same torch version"
-
-
-def test_old_driver_is_a_finding_with_a_fix():
-    card = CARD.model_copy(update={"usable": False, "why_not": "the driver supports cuda 11.4"})
-    (finding,) = probe.collect_findings((card,), CUDA, PLENTY, 100 * GIB)
-    assert finding.fix.startswith("update the nvidia driver")
-
-
-def test_low_memory_and_low_disk_are_findings_with_numbers():
-    low = Memory(free_bytes=GIB, total_bytes=4 * GIB, swap_free_bytes=8 * GIB)
-    first, second = probe.collect_findings((CARD,), CUDA, low, GIB)
-    assert first.what == (
-        "only 1.0 GiB of 4.0 GiB memory are free (training wants 1.5 GiB or more); "
-        "8.0 GiB of swap are not counted: training in swap does not finish"
-    )
-    assert "memory limit" in first.fix
-    assert second.what == (
-        "only 1.0 GiB of disk are free where runs are written (a run wants 2.0 GiB or more)"
-    )
-    assert "--runs" in second.fix
-
-
-def test_low_memory_without_swap_says_nothing_of_swap():
-    low = Memory(free_bytes=GIB, total_bytes=4 * GIB, swap_free_bytes=0)
-    assert "swap" not in probe.collect_findings((CARD,), CUDA, low, 100 * GIB)[0].what
 
 
 def test_allocator_is_left_alone_without_glibc(monkeypatch):
@@ -119,7 +137,7 @@ def test_freed_memory_is_given_back():
                 text=True,
                 check=True,
                 env=keep,
-                cwd=Path(__file__).parents[2],
+                cwd=ROOT,
             ).stdout
         )
         for answer in ("yes", "no")
