@@ -75,7 +75,7 @@ def find_why_not_exportable(architecture: str, config: dict[str, Any]) -> str:
     rope = read_rope(config)
     if rope not in family.ropes:
         return f"the exporter computes rope type '{rope}' of {architecture} wrongly or not at all"
-    if float(config.get("partial_rotary_factor") or 1.0) != 1.0:
+    if read_rotary_share(config) != 1.0:
         return "rotary embedding of a part of the head was not proven right in the exporter"
     window = read_window(family, config)
     if window:
@@ -93,6 +93,13 @@ def read_rope(config: dict[str, Any]) -> str:
         return "unknown"
     kind = rope.get("rope_type", rope.get("type", "default"))
     return kind if isinstance(kind, str) else "unknown"
+
+
+def read_rotary_share(config: dict[str, Any]) -> float:
+    """Part of each head that is rotated, in the spelling of transformers 5 or 4."""
+    rope = config.get("rope_parameters")
+    inside = rope.get("partial_rotary_factor") if isinstance(rope, dict) else None
+    return float(config.get("partial_rotary_factor") or inside or 1.0)
 
 
 def read_window(family: Family, config: dict[str, Any]) -> int:

@@ -7,18 +7,15 @@ it, pickle, missing or damaged weights, no tokenizer. Nothing is ever downloaded
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from pathlib import Path
 from typing import Any
 
-from appliance.bases.families import (
-    FAMILIES,
-    Shape,
-    find_why_not_exportable,
-    list_tensors,
-)
+from appliance.bases.config import read_architecture, read_config, read_shape
+from appliance.bases.families import FAMILIES, Shape, find_why_not_exportable, list_tensors
 from appliance.bases.licence import read_licence
+from appliance.bases.parameters import count_parameters
+from appliance.bases.refusals import refuse_links, refuse_unsafe
 from appliance.bases.weights import Weights, read_weights
 from appliance.errors import BaseModelError
 from appliance.units import MIB
@@ -37,12 +34,13 @@ TEXT_FILES = (
 """Files beside the weights that decide what the model does."""
 
 
-def read_spec(folder: Path, name: str | None = None) -> BaseSpec:
+def read_spec(folder: Path, name: str | None = None, *, inside: Path | None = None) -> BaseSpec:
     """Describe a base model.
 
     Args:
         folder: config.json, tokenizer.json and safetensors, as transformers saves them.
         name: how people call it; the folder's own name when None.
+        inside: links in the folder may lead no further than this one; the folder itself when None.
 
     Returns:
         Its shape, size, licence and whether it can be exported. `sha256` covers the text files and
@@ -53,20 +51,25 @@ def read_spec(folder: Path, name: str | None = None) -> BaseSpec:
         BaseModelError: the folder is missing, unsafe, damaged or not a causal language model.
     """
     if not folder.is_dir():
-        raise explain_missing(str(folder))
-    config = _read_config(folder / "config.json")
-    _refuse_code(folder, config)
+        raise BaseModelError(
+            f"base model folder {folder} is not there",
+            why="no folder has this name",
+            fix="pass the path of a model folder, or --base embedded for the one that ships inside",
+        )
+    refuse_links(folder, inside or folder)
+    config = read_config(folder)
+    refuse_unsafe(folder, config)
     if not (folder / "tokenizer.json").is_file():
         raise BaseModelError(
             f"{folder} has no tokenizer.json",
             why="the serving engine reads tokenizers in this format alone",
             fix="save the tokenizer as a fast tokenizer (transformers: save_pretrained) beside it",
         )
-    architecture = _read_architecture(folder, config)
-    shape = _read_shape(folder, config)
+    architecture = read_architecture(folder, config)
+    shape = read_shape(folder / "config.json", config)
     weights = read_weights(folder)
     _check_tensors(folder, architecture, shape, config, weights)
-    why_not = find_why_not_exportable(architecture, config)
+    why_not = _find_why_not(folder, architecture, config)
     return BaseSpec(
         name=name or folder.resolve().name,
         folder=str(folder.resolve()),
@@ -88,22 +91,6 @@ def read_spec(folder: Path, name: str | None = None) -> BaseSpec:
         exportable=not why_not,
         why_not=why_not,
         sha256=hash_base(folder, weights),
-    )
-
-
-def explain_missing(base: str) -> BaseModelError:
-    """The error for a base that is no folder; a hub name gets the hub's own remedy."""
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", base) and not base.startswith((".", "/")):
-        return BaseModelError(
-            f"base model {base} is not on this machine",
-            why="it looks like the name of a model on a hub, and nothing is ever downloaded",
-            fix="download it elsewhere, copy its folder here, and pass "
-            f"--base PATH/{base.split('/')[1]}",
-        )
-    return BaseModelError(
-        f"base model folder {base} is not there",
-        why="no folder has this name",
-        fix="pass the path of a model folder, or --base embedded for the model that ships inside",
     )
 
 
@@ -132,105 +119,62 @@ def _hash_weights(path: Path) -> str:
         return digest.hexdigest()
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as exc:
-        raise BaseModelError(
-            f"{path.parent} has no config.json",
-            why="without it the shape of the model is unknown",
-            fix="pass the folder that holds config.json, tokenizer.json and *.safetensors",
-        ) from exc
-    except (OSError, ValueError) as exc:
-        raise BaseModelError(
-            f"{path} cannot be read", why=str(exc), fix="copy the file again"
-        ) from exc
-    if not isinstance(config, dict):
-        raise BaseModelError(
-            f"{path} is not a model configuration",
-            why=f"its top level is a {type(config).__name__}",
-            fix="copy the file again",
-        )
-    return config
-
-
-def _refuse_code(folder: Path, config: dict[str, Any]) -> None:
-    scripts = sorted(path.name for path in folder.glob("*.py"))
-    if scripts or "auto_map" in config:
-        what = f"{scripts[0]} lies in it" if scripts else "config.json has an auto_map"
-        raise BaseModelError(
-            f"{folder} brings its own code",
-            why=f"{what}; code of a model folder is never run",
-            fix="use a model whose architecture is part of transformers; if this one is, "
-            "delete the code and the auto_map",
-        )
-    if config.get("quantization_config"):
-        method = dict(config["quantization_config"]).get("quant_method", "unknown")
-        raise BaseModelError(
-            f"{folder} is quantized already",
-            why=f"its weights are stored as {method}; tuning quantizes the original weights itself",
-            fix="use the original model in 16 or 32 bit",
-        )
-
-
-def _read_architecture(folder: Path, config: dict[str, Any]) -> str:
-    named = config.get("architectures")
-    if not isinstance(named, list) or not named or not isinstance(named[0], str):
-        raise BaseModelError(
-            f"{folder / 'config.json'} names no architecture",
-            why="the key 'architectures' is missing",
-            fix='add it, such as "architectures": ["LlamaForCausalLM"]',
-        )
-    if not named[0].endswith("ForCausalLM"):
-        raise BaseModelError(
-            f"{folder} is not a causal language model",
-            why=f"its architecture is {named[0]}",
-            fix=f"use one of {', '.join(FAMILIES)}",
-        )
-    return named[0]
-
-
-def _read_shape(folder: Path, config: dict[str, Any]) -> Shape:
-    try:
-        num_heads, width = int(config["num_attention_heads"]), int(config["hidden_size"])
-        return Shape(
-            num_layers=int(config["num_hidden_layers"]),
-            width=width,
-            intermediate_width=int(config["intermediate_size"]),
-            num_heads=num_heads,
-            num_kv_heads=int(config.get("num_key_value_heads") or num_heads),
-            head_width=int(config.get("head_dim") or width // num_heads),
-            vocab_size=int(config["vocab_size"]),
-            context=int(config.get("max_position_embeddings") or 2048),
-            tied=bool(config.get("tie_word_embeddings", False)),
-        )
-    except KeyError as exc:
-        raise BaseModelError(
-            f"{folder / 'config.json'} does not describe a decoder like Llama",
-            why=f"the key {exc} is missing",
-            fix=f"use one of {', '.join(FAMILIES)}",
-        ) from exc
-    except (TypeError, ValueError, ZeroDivisionError) as exc:
-        raise BaseModelError(
-            f"{folder / 'config.json'} has a size that is no number",
-            why=str(exc),
-            fix="copy the file again",
-        ) from exc
-
-
 def _check_tensors(
     folder: Path, architecture: str, shape: Shape, config: dict[str, Any], weights: Weights
 ) -> None:
     """Refuse missing or misshapen tensors: loading would replace them by random numbers."""
     family = FAMILIES.get(architecture)
-    if family is None:
-        return
-    for name, size in list_tensors(family, shape, config).items():
+    for name, size in (list_tensors(family, shape, config) if family else {}).items():
         found = weights.tensors.get(name)
         if found is None or found.shape != size:
             state = f"has shape {list(found.shape)}" if found else "is missing"
-            raise BaseModelError(
-                f"{folder} does not hold the whole model",
-                why=f"tensor {name} {state}; config.json asks for {list(size)}",
-                fix="copy the model folder again; config.json and weights must belong together",
-            )
+            raise _incomplete(folder, f"tensor {name} {state}; config.json asks for {list(size)}")
+    wanted, stored = _count_parameters(folder, architecture, shape, config), weights.num_parameters
+    if stored < wanted:
+        raise _incomplete(folder, f"it holds {stored:,} weights; config.json asks for {wanted:,}")
+    beyond = _find_layer_beyond(shape, weights)
+    if beyond:
+        raise BaseModelError(
+            f"{folder} holds more layers than config.json describes",
+            why=f"tensor {beyond} is there; config.json asks for {shape.num_layers} layers",
+            fix="copy the model folder again; config.json and weights must belong together",
+        )
+
+
+def _find_layer_beyond(shape: Shape, weights: Weights) -> str:
+    """A tensor of a layer that config.json does not count; "" for none."""
+    for name in weights.tensors:
+        match = re.match(r"model\.layers\.(\d{1,9})\.", name)
+        if match and int(match[1]) >= shape.num_layers:
+            return name
+    return ""
+
+
+def _count_parameters(folder: Path, architecture: str, shape: Shape, config: dict[str, Any]) -> int:
+    try:
+        return count_parameters(architecture, shape, config)
+    except (KeyError, TypeError, ValueError, OverflowError) as exc:
+        raise _wrong_kind(folder, exc) from exc
+
+
+def _find_why_not(folder: Path, architecture: str, config: dict[str, Any]) -> str:
+    try:
+        return find_why_not_exportable(architecture, config)
+    except (TypeError, ValueError, OverflowError) as exc:
+        raise _wrong_kind(folder, exc) from exc
+
+
+def _incomplete(folder: Path, why: str) -> BaseModelError:
+    return BaseModelError(
+        f"{folder} does not hold the whole model",
+        why=why,
+        fix="copy the model folder again; config.json and weights must belong together",
+    )
+
+
+def _wrong_kind(folder: Path, exc: Exception) -> BaseModelError:
+    return BaseModelError(
+        f"{folder / 'config.json'} has a value of the wrong kind",
+        why=f"the key {exc} is missing" if isinstance(exc, KeyError) else str(exc)[:200],
+        fix="copy the file again",
+    )

@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from appliance.bases.config import read_json
+from appliance.bases.refusals import is_pickle
 from appliance.errors import BaseModelError
-from appliance.units import format_bytes
+from appliance.units import MIB, format_bytes
 
-MAX_HEADER_BYTES = 100_000_000
-"""Limit of the format itself.
+MAX_HEADER_BYTES = 16 * MIB
+"""Longest header that is read: a hundred thousand tensors. The format itself allows 100 MB."""
 
-Source: https://github.com/huggingface/safetensors, "Format", size limit of the header.
-"""
+MAX_INDEX_BYTES = 16 * MIB
+"""Largest index of shards that is read."""
 
 DTYPES = {
     "F64": ("float64", 8),
@@ -37,8 +39,6 @@ DTYPES = {
     "BOOL": ("bool", 1),
 }
 """Name and bytes of each type, by its code in the header."""
-
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +91,7 @@ def read_weights(folder: Path) -> Weights:
         return Weights(files=(single,), tensors=read_header(single))
     if index.is_file():
         return _read_shards(folder, index)
-    pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+    pickles = sorted(path.name for path in folder.iterdir() if is_pickle(path.name))
     if pickles:
         raise BaseModelError(
             f"{folder} has its weights in pickle files only",
@@ -121,43 +121,95 @@ def read_header(path: Path) -> dict[str, Tensor]:
             raise _damaged(path, f"its header would take {length} bytes of {size}")
         text = file.read(length)
     try:
-        header = json.loads(text)
-        tensors = {n: _parse_tensor(row) for n, row in header.items() if n != "__metadata__"}
-        end = max((row["data_offsets"][1] for n, row in header.items() if n != "__metadata__"))
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as exc:
+        rows = json.loads(text, object_pairs_hook=_refuse_twice)
+        rows.pop("__metadata__", None)
+        tensors = {name: _parse_tensor(row) for name, row in rows.items()}
+        places = sorted(_parse_place(row) for row in rows.values())
+        end = places[-1][1]
+    except _TwiceError as exc:
+        raise _damaged(path, f"its header names {exc.name!r} twice") from exc
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as exc:
         raise _damaged(path, "its header does not describe tensors") from exc
     if 8 + length + end != size:
         wanted = format_bytes(8 + length + end)
         raise _damaged(path, f"its header describes {wanted}, the file has {format_bytes(size)}")
+    _check_places(path, places)
     return tensors
+
+
+class _TwiceError(ValueError):
+    """A key stands twice in one object."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name[:80]
+
+
+def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    body = dict(pairs)
+    if len(body) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise _TwiceError(next(name for name in names if names.count(name) > 1))
+    return body
 
 
 def _parse_tensor(row: dict[str, Any]) -> Tensor:
     name, width = DTYPES[row["dtype"]]
-    tensor = Tensor(shape=tuple(int(n) for n in row["shape"]), dtype=name)
-    begin, end = row["data_offsets"]
+    if any(type(n) is not int or n < 0 for n in row["shape"]):
+        raise ValueError("a side is no whole number")
+    tensor = Tensor(shape=tuple(row["shape"]), dtype=name)
+    begin, end = _parse_place(row)
     if end - begin != tensor.num_elements * width:
         raise ValueError("shape and bytes do not agree")
     return tensor
 
 
+def _parse_place(row: dict[str, Any]) -> tuple[int, int]:
+    begin, end = row["data_offsets"]
+    if type(begin) is not int or type(end) is not int or not 0 <= begin <= end:
+        raise ValueError("an offset is no place in the file")
+    return begin, end
+
+
+def _check_places(path: Path, places: list[tuple[int, int]]) -> None:
+    """Refuse tensors that share bytes, and bytes that belong to none: the format has neither."""
+    reached = 0
+    for begin, end in places:
+        if begin != reached:
+            kind = "overlap" if begin < reached else "leave a gap"
+            raise _damaged(path, f"its tensors {kind} at byte {min(begin, reached)} of the data")
+        reached = end
+
+
 def _read_shards(folder: Path, index: Path) -> Weights:
-    try:
-        places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        names = sorted(set(places.values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise _damaged(index, "it has no map of tensors to files") from exc
+    places = _read_places(index)
+    names = sorted(set(places.values()))
     tensors: dict[str, Tensor] = {}
     for name in names:
         if Path(name).name != name or not name.endswith(".safetensors"):
-            raise _damaged(index, f"it names {name!r}, which is no file of this folder")
+            raise _damaged(index, f"it names {name[:80]!r}, which is no file of this folder")
         if not (folder / name).is_file():
             raise _damaged(index, f"its file {name} is missing")
-        tensors |= read_header(folder / name)
+        found = read_header(folder / name)
+        for tensor in found:
+            if places.get(tensor, name) != name or tensor in tensors:
+                raise _damaged(index, f"tensor {tensor[:80]} lies in more than one file")
+        tensors |= found
     missing = sorted(set(places) - set(tensors))
     if missing:
         raise _damaged(index, f"tensor {missing[0]} is in none of its {len(names)} files")
     return Weights(files=tuple(folder / name for name in names), tensors=tensors)
+
+
+def _read_places(index: Path) -> dict[str, str]:
+    places = read_json(index, MAX_INDEX_BYTES).get("weight_map")
+    if (
+        not isinstance(places, dict)
+        or not places
+        or not all(isinstance(name, str) for name in places.values())
+    ):
+        raise _damaged(index, "it has no map of tensors to files")
+    return places
 
 
 def _damaged(path: Path, why: str) -> BaseModelError:

@@ -1,54 +1,38 @@
-"""Follow a job: start its worker, draw its events, hand Ctrl-C on, turn failures into errors."""
+"""Do a job and show how it goes: by a service where one runs, else by a worker of our own."""
 
 from __future__ import annotations
 
 import contextlib
-import os
+import json
+import re
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator
-from typing import IO, Any
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
 
-from appliance.errors import ApplianceError, InterruptedRun
-from appliance.events import (
-    Event,
-    Failed,
-    Finished,
-    HeldOut,
-    Line,
-    Note,
-    Progress,
-    StageFinished,
-    StageStarted,
-    StepDone,
-    decode_event,
-)
-from appliance.jobs import TuneRequest
+from appliance.cli.drawing import draw
+from appliance.daemon.child import ProcessChild
+from appliance.daemon.client import Client, HandOverNeeded, ServiceSilentError
+from appliance.errors import ApplianceError, InterruptedRun, ServiceError, find_error
+from appliance.events import Event, Failed, Finished, Note, decode_event
+from appliance.jobs import TuneRequest, WorkOrder
 
-ALLOCATOR = {
-    "MALLOC_MMAP_THRESHOLD_": str(2**28),
-    "MALLOC_TRIM_THRESHOLD_": str(2**28),
-    "MALLOC_ARENA_MAX": "2",
-}
-"""Settings of the C library's allocator: freed activations are kept for the next step instead of
-going back to the kernel page by page (10 % more tokens a second on two cores)."""
+STATE = "JobState"
+"""Kind of the lines between the events that tell the state of the job."""
 
-STAGES = {
-    "corpus": "Documents",
-    "dataset": "Dataset",
-    "tune": "Tune",
-    "evaluate": "Evaluate",
-    "merge": "Merge",
-    "reference": "Export",
-    "parity": "Parity",
-    "bundle": "Bundle",
-}
-"""Labels of the stages that take long enough to be seen."""
+ENDED = ("done", "failed", "canceled")
+
+RETURN_SECONDS = 15.0
+"""How long to wait for a service that went away; its manager starts it again within a second."""
+
+KNOCK_SECONDS = 0.3
+"""Between two tries to reach it."""
 
 
-def follow_job(request: TuneRequest, *, as_json: bool) -> dict[str, Any]:
-    """Do a job in a worker and show how it goes.
+def follow_worker(request: TuneRequest, *, as_json: bool) -> dict[str, Any]:
+    """Do a job in a worker of this process and show how it goes.
 
     Args:
         request: the job.
@@ -61,59 +45,38 @@ def follow_job(request: TuneRequest, *, as_json: bool) -> dict[str, Any]:
         ApplianceError: what the worker failed with.
         InterruptedRun: stopped by Ctrl-C.
     """
-    import json
-
-    with _start_worker(request) as worker, _hand_interrupts_to(worker):
-        assert worker.stdin is not None and worker.stdout is not None
-        with contextlib.suppress(BrokenPipeError):  # it died at once: said below
-            worker.stdin.write(request.model_dump_json())
-            worker.stdin.close()
-        ending = _draw(worker.stdout, as_json=as_json)
-        code = worker.wait()
+    worker = ProcessChild(WorkOrder(request=request), in_background=False)
+    try:
+        with _hand_interrupts_to(worker):
+            ending = draw(map(decode_event, worker.read_lines()), as_json=as_json)
+    finally:
+        worker.kill()
+        end = worker.wait()
     if isinstance(ending, Finished):
         result: dict[str, Any] = json.loads(ending.result)
         return result
     if isinstance(ending, Failed):
-        raise _rebuild_error(ending)
+        kind = find_error(ending.error)
+        raise kind(ending.what, why=ending.why, fix=ending.fix)
     raise ApplianceError(
         "the worker ended without a word",
-        why=f"exit code {code}"
-        if code >= 0
-        else f"killed by signal {-code}" + (" (out of memory?)" if code == -signal.SIGKILL else ""),
+        why=end,
         fix="run the same command again: it goes on from the last finished stage or checkpoint",
     )
 
 
 @contextlib.contextmanager
-def _start_worker(request: TuneRequest) -> Iterator[subprocess.Popen[str]]:
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "appliance.worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {key: os.environ.get(key, value) for key, value in ALLOCATOR.items()},
-        start_new_session=True,
-    )
-    try:
-        yield worker
-    finally:
-        if worker.poll() is None:
-            worker.kill()
-        worker.wait()
-
-
-@contextlib.contextmanager
-def _hand_interrupts_to(worker: subprocess.Popen[str]) -> Iterator[None]:
+def _hand_interrupts_to(worker: ProcessChild) -> Iterator[None]:
     """The first Ctrl-C asks the worker to stop at the next safe point, the second kills it."""
-    asked = False
+    times_asked = 0
 
     def on_interrupt(*_: object) -> None:
-        nonlocal asked
-        if asked:
+        nonlocal times_asked
+        times_asked += 1
+        if times_asked > 1:
             worker.kill()
             return
-        asked = True
-        worker.send_signal(signal.SIGINT)
+        worker.ask_stop()
         sys.stderr.write("\nstopping at the next safe point; Ctrl-C again to stop at once\n")
 
     old = {
@@ -124,101 +87,132 @@ def _hand_interrupts_to(worker: subprocess.Popen[str]) -> Iterator[None]:
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
-    if asked and worker.poll() is not None and worker.returncode < 0:
+    if times_asked > 1:
         raise InterruptedRun("stopped at once", fix="run the same command again: it goes on")
 
 
-def _draw(lines: IO[str], *, as_json: bool) -> Finished | Failed | None:
-    from rich.console import Console
+def submit(client: Client, body: dict[str, Any], *, as_json: bool) -> dict[str, Any]:
+    """Give a job to the service; hand the documents over where it cannot read them.
 
+    Returns:
+        The job.
+    """
     from appliance.cli.output import print_row
 
-    console = Console(stderr=True, highlight=False)
-    ending: Finished | Failed | None = None
-    with _Bar(console) as bar:
-        for text in lines:
-            event = decode_event(text)
-            if isinstance(event, Finished | Failed):
-                ending = event
-            elif isinstance(event, Line):
-                bar.hide()
-                details = (event.detail,) if event.detail else ()
-                print_row(event.label, event.text, *details, to_stderr=as_json)
-            elif isinstance(event, Note):
-                bar.hide()
-                print_row("", event.text, to_stderr=True)
-            else:
-                bar.show(event)
-    return ending
+    try:
+        answer = client.ask("POST", "/v1/jobs", body)
+    except HandOverNeeded:
+        num_files, num_left_out = client.hand_over(Path(body["documents"]))
+        left_out = f", {num_left_out} left out (links or unreadable)" if num_left_out else ""
+        text = f"copied to the service, which cannot read them in place: {num_files} files"
+        print_row("Documents", text + left_out, to_stderr=as_json)
+        answer = client.ask("POST", "/v1/jobs", body | {"is_handed_over": True})
+    job: dict[str, Any] = answer["job"]
+    how = "submitted" if answer["is_new"] else f"known already, {job['state']}"
+    print_row("Job", f"{job['id']} · {how} · {client.path}", to_stderr=as_json)
+    return job
 
 
-class _Bar:
-    """One line at the bottom that moves; nothing where nobody watches."""
+def follow_job(client: Client, job_id: int, *, as_json: bool) -> dict[str, Any]:
+    """Show how a job of the service goes until it ends; Ctrl-C leaves it running.
 
-    def __init__(self, console: Any) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn
+    Returns:
+        The job, ended.
 
-        self._console = console
-        self._columns = (
-            TextColumn("[bold]{task.description:<10}[/]"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[text]}"),
+    Raises:
+        ApplianceError: what the job failed with.
+        ServiceError: the service went away and did not come back.
+        InterruptedRun: Ctrl-C, or the job was canceled.
+    """
+    try:
+        draw(_read_states(_follow_through_restarts(client, job_id)), as_json=as_json)
+        job = client.ask("GET", f"/v1/jobs/{job_id}")
+    except KeyboardInterrupt:
+        raise InterruptedRun(
+            f"detached: job {job_id} goes on in the service",
+            fix=f"come back with: appliance jobs watch {job_id}; "
+            f"stop it with: appliance jobs cancel {job_id}",
+        ) from None
+    if job["state"] == "failed":
+        error = job["error"]
+        kinds = {kind.exit_code: kind for kind in ApplianceError.__subclasses__()}
+        kind = kinds.get(error["exit_code"], ApplianceError)
+        raise kind(error["what"], why=error["why"], fix=error["fix"])
+    if job["state"] == "canceled":
+        raise InterruptedRun(
+            f"job {job_id} was canceled", fix=f"go on with: appliance jobs resume {job_id}"
         )
-        self._kind = Progress
-        self._progress: Any = None
-        self._task: Any = None
-        self._held_out = ""
+    return job
 
-    def __enter__(self) -> _Bar:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.hide()
-
-    def hide(self) -> None:
-        """Take the line away."""
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
-
-    def show(self, event: Event) -> None:
-        """Move the line as the event says."""
-        if not self._console.is_terminal:
-            return
-        if isinstance(event, StageStarted) and event.stage in STAGES:
-            self._open(STAGES[event.stage])
-        elif isinstance(event, StageFinished):
-            self.hide()
-        elif self._progress is None:
-            return
-        elif isinstance(event, Progress):
-            text = f"{event.done}/{event.total} {event.unit} {event.detail}".rstrip()
-            self._progress.update(self._task, completed=event.done, total=event.total, text=text)
-        elif isinstance(event, HeldOut):
-            self._held_out = f"  held-out {event.loss:.3f}"
-        elif isinstance(event, StepDone):
-            from appliance.units import format_seconds
-
-            share = 100 * event.step / event.num_steps
-            text = (
-                f"{share:3.0f} %  step {event.step}/{event.num_steps}  loss {event.loss:.3f}"
-                f"{self._held_out}  {event.tokens_per_second:,.0f} tok/s"
-                f"  {format_seconds(event.seconds_left)} left"
+def _follow_through_restarts(client: Client, job_id: int) -> Iterator[dict[str, Any]]:
+    """Rows of a followed job, each once, until it has ended, whatever happens to the service."""
+    seen, away_since = 0.0, 0.0
+    while True:
+        with contextlib.suppress(ServiceSilentError):
+            known = seen
+            for row in read_rows(client.follow(job_id)):
+                away_since = 0.0
+                if row["kind"] == STATE:
+                    yield row
+                    if row["state"] in ENDED:
+                        return
+                elif row["at"] > known:
+                    seen = row["at"]
+                    yield row
+        if not away_since:
+            away_since = time.monotonic()
+            yield {"kind": STATE, "state": "away"}
+        if time.monotonic() - away_since > RETURN_SECONDS:
+            raise ServiceError(
+                "the service went away",
+                why=f"job {job_id} goes on when it is started again",
+                fix=f"then come back with: appliance jobs watch {job_id}",
             )
-            self._progress.update(
-                self._task, completed=event.step, total=event.num_steps, text=text
-            )
-
-    def _open(self, label: str) -> None:
-        self.hide()
-        self._held_out = ""
-        self._progress = self._kind(*self._columns, console=self._console, transient=True)
-        self._task = self._progress.add_task(label, total=None, text="")
-        self._progress.start()
+        time.sleep(KNOCK_SECONDS)
 
 
-def _rebuild_error(failed: Failed) -> ApplianceError:
-    """The error class that has this exit code."""
-    kinds = {kind.exit_code: kind for kind in ApplianceError.__subclasses__()}
-    kind = kinds.get(failed.exit_code, ApplianceError)
-    return kind(failed.what, why=failed.why, fix=failed.fix)
+def read_rows(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Events as JSON objects; a line that a crash or a full disk left torn is passed over."""
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and "kind" in row and ("at" in row or row["kind"] == STATE):
+            yield row
+
+
+def _read_states(rows: Iterator[dict[str, Any]]) -> Iterator[Event]:
+    """Events of a followed job, with what its state has to say as notes.
+
+    How an attempt ended is left out: the service may start another; the job's state tells the end.
+    """
+    shown = ""
+    for row in rows:
+        if row["kind"] == STATE:
+            text = describe_waiting(row)
+            topic = re.sub(r"[\d.]+", "", text)  # the same with other figures is not news
+            if topic and topic != shown:
+                yield Note(text=text)
+            shown = topic
+            continue
+        with contextlib.suppress(ValueError):  # of a newer service
+            event = decode_event(json.dumps(row))
+            if not isinstance(event, Failed | Finished):
+                yield event
+
+
+def describe_waiting(job: dict[str, Any]) -> str:
+    """Why a job does not move, in a line; empty when it does."""
+    if job.get("waits_for"):
+        return f"waits: {job['waits_for']}"
+    if job["state"] == "queued":
+        return "queued: starts when it is its turn"
+    if job["state"] == "paused":
+        return f"paused: {job.get('reason', '')}"
+    if job["state"] == "stopping":
+        return "stopping at the next safe point"
+    if job["state"] == "away":
+        return "the service went away; waiting for it to come back"
+    return str(job.get("trouble") or "")

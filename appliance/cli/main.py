@@ -20,7 +20,12 @@ VERBS = {
     "plan": "Tell what `tune` would do with a folder, how long it takes, and why.",
     "report": "Tell what this machine can tune and serve.",
     "chat": "Talk to the model in a bundle.",
+    "serve": "Serve a bundle through an OpenAI-compatible API.",
     "verify": "Check that a bundle is whole and unchanged.",
+    "bases": "List, show, import, check and remove base models.",
+    "jobs": "See and steer the jobs of the service.",
+    "daemon": "Run the service: jobs in the background, through crashes and reboots.",
+    "service": "Explain the state of the service on this machine.",
 }
 
 

@@ -14,7 +14,9 @@ def job_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
     decorators = (
         click.argument("documents", type=click.Path(path_type=Path)),
         click.option(
-            "--base", help="A model folder, or 'embedded'. Default: the largest that fits."
+            "--base",
+            help="A name (appliance bases list), a model folder, or 'embedded'. "
+            "Default: the largest that fits.",
         ),
         click.option("--recipe", type=click.Path(path_type=Path), help="A recipe file (YAML)."),
         click.option(
@@ -23,9 +25,7 @@ def job_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--runs",
             type=click.Path(path_type=Path),
-            default=Path("runs"),
-            show_default=True,
-            help="Where runs are kept.",
+            help="Where runs are kept; names a place of your own. Default: runs",
         ),
         click.option(
             "--json", "as_json", is_flag=True, help="Print one JSON object, nothing else."

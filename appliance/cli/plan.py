@@ -45,7 +45,7 @@ def plan(
     base: str | None,
     recipe: Path | None,
     settings: tuple[str, ...],
-    runs: Path,
+    runs: Path | None,
     as_json: bool,
 ) -> None:
     """Tell what `tune` would do with DOCUMENTS, how long it takes, and why.
@@ -55,7 +55,7 @@ def plan(
     from appliance.cli.output import print_json
     from appliance.recipe import load_recipe
 
-    outlook = make_outlook(documents, base, load_recipe(recipe, settings), runs)
+    outlook = make_outlook(documents, base, load_recipe(recipe, settings), runs or Path("runs"))
     if as_json:
         print_json(_collect(outlook))
     else:

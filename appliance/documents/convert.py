@@ -1,11 +1,13 @@
 """The converter process: reads files for `converter.py`, one at a time, in a cage.
 
-Started as `python -m appliance.documents.convert BYTES`. It has a limit on memory, no network where
-the kernel allows that, dies with its parent, and may be killed at any moment. Text leaves it clean
-and with its secrets masked, so that nothing else of a file ever reaches another process.
+Started as `python -m appliance.documents.convert`, by its parent or as a unit of the service
+manager; its standard input is one end of a unix socket. It has a limit on memory, no network where
+the kernel allows that, ends with the other end of its socket, and may be killed at any moment. It
+needs no file system: each file comes as an open descriptor. Text leaves it clean and with its
+secrets masked, so that nothing else of a file ever reaches another process.
 
-A request is a line of JSON: {"path", "max_bytes", "only_fallback", "mask_secrets"}. A reply is
-eight bytes of length and as many of JSON.
+A request is eight bytes of length, with the descriptor beside them, and as many of JSON: {"name",
+"max_bytes", "only_fallback", "mask_secrets", "seconds"}. A reply is the same without a descriptor.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import json
 import os
 import resource
 import signal
+import socket
 import stat
 import struct
 import sys
@@ -27,19 +30,47 @@ from appliance.documents.readers.choose import read_file
 from appliance.documents.readers.extract import Conversation, UnreadableFile
 from appliance.documents.scrub import mask_secrets
 
+MEMORY_BYTES = 2**30
+"""What reading one file may take, above what the process has when it starts."""
+
+_LENGTH = struct.Struct(">Q")
 _CLONE_NEWUSER, _CLONE_NEWNET, _PR_SET_PDEATHSIG = 0x10000000, 0x40000000, 1
 
 
 def main() -> None:
-    """Answer requests from standard input until it closes."""
-    memory_bytes = int(sys.argv[1])
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not look like a reply
+    """Answer requests until the other end of the socket closes."""
+    memory_bytes = int(sys.argv[1]) if len(sys.argv) > 1 else MEMORY_BYTES
+    channel = socket.socket(fileno=os.dup(0))
+    sink = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1):  # what a library prints must not look like a reply
+        os.dup2(sink, descriptor)
     enter_cage(memory_bytes)
-    for line in sys.stdin:
-        body = json.dumps(_answer(json.loads(line))).encode()
-        replies.write(struct.pack(">Q", len(body)) + body)
-        replies.flush()
+    while (received := receive_request(channel)) is not None:
+        request, file = received
+        signal.alarm(int(2 * request["seconds"]) + 1)  # for when nobody may kill us
+        body = json.dumps(_answer(request, file)).encode()
+        signal.alarm(0)
+        channel.sendall(_LENGTH.pack(len(body)) + body)
+
+
+def receive_request(channel: socket.socket) -> tuple[dict[str, Any], int] | None:
+    """The next request and the descriptor that came with it; None at the end."""
+    head, descriptors, _, _ = socket.recv_fds(channel, _LENGTH.size, 1)
+    if not head or not descriptors:
+        return None
+    head += _receive(channel, _LENGTH.size - len(head))
+    (length,) = _LENGTH.unpack(head)
+    return json.loads(_receive(channel, length)), descriptors[0]
+
+
+def _receive(channel: socket.socket, length: int) -> bytes:
+    parts = bytearray()
+    while len(parts) < length:
+        part = channel.recv(length - len(parts))
+        if not part:
+            sys.exit()  # the parent died in the middle of a word
+        parts += part
+    return bytes(parts)
 
 
 def enter_cage(memory_bytes: int) -> None:
@@ -59,18 +90,16 @@ def enter_cage(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _answer(request: dict[str, Any]) -> dict[str, Any]:
+def _answer(request: dict[str, Any], file: int) -> dict[str, Any]:
     try:
         return convert(
-            Path(request["path"]),
-            max_bytes=request["max_bytes"],
+            _read_bytes(file, request["max_bytes"]),
+            PurePath(request["name"]),
             only_fallback=request["only_fallback"],
             should_mask=request["mask_secrets"],
         )
     except UnreadableFile as exc:
         return {"reason": exc.reason, "fix": exc.fix}
-    except PermissionError:
-        return {"reason": "no permission to read it", "fix": "give this user permission to read it"}
     except OSError as exc:
         reason = exc.strerror or type(exc).__name__
         return {"reason": f"the disk says: {reason}", "fix": "check the disk or the share"}
@@ -81,24 +110,29 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def convert(
-    path: Path, *, max_bytes: int, only_fallback: bool, should_mask: bool
+    data: bytes, name: PurePath, *, only_fallback: bool, should_mask: bool
 ) -> dict[str, Any]:
     """Read, clean and scrub one file.
+
+    Args:
+        data: its bytes.
+        name: of the file; decides how it is read.
+        only_fallback: leave out the first reader.
+        should_mask: whether secrets are replaced.
 
     Returns:
         title, text, conversations, remark and num_secrets_masked, ready for JSON.
 
     Raises:
         UnreadableFile: no text can be taken from it.
-        OSError: it cannot be opened.
     """
-    extract = read_file(_read_bytes(path, max_bytes), PurePath(path), only_fallback=only_fallback)
+    extract = read_file(data, name, only_fallback=only_fallback)
     cleaned = clean_text(extract.text)
     conversations: tuple[Conversation, ...] = tuple(
         tuple((role, clean_turn(content)) for role, content in turns)
         for turns in extract.conversations
     )
-    title = cleaned.title or extract.title or name_title(PurePath(path))
+    title = cleaned.title or extract.title or name_title(name)
     text, num_masked = cleaned.text, 0
     if should_mask:
         title, in_title = mask_secrets(title)
@@ -123,13 +157,12 @@ def name_title(path: PurePath) -> str:
     return title[:1].upper() + title[1:]
 
 
-def _read_bytes(path: Path, max_bytes: int) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as handle:
+def _read_bytes(descriptor: int, max_bytes: int) -> bytes:
+    with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise UnreadableFile("it is not a plain file", "replace it by a plain file")
-        data = handle.read(min(status.st_size, max_bytes) + 1)
+        data = file.read(min(status.st_size, max_bytes) + 1)
     if len(data) > min(status.st_size, max_bytes):
         raise UnreadableFile("it grew while it was read", "run the same command again")
     return data

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import socket
 import struct
 import subprocess
 import sys
@@ -16,12 +17,14 @@ from types import TracebackType
 from typing import Any
 
 import appliance
+from appliance.documents.convert import MEMORY_BYTES
 from appliance.documents.readers.office import FALLBACKS
 from appliance.errors import ResourceError
 
-MEMORY_BYTES = 2**30
-"""What reading one file may take, above what the process has when it starts."""
+PARSER_SOCKET = "APPLIANCE_PARSER_SOCKET"
+"""Environment variable: where the service manager starts converters as units of their own."""
 
+_LENGTH = struct.Struct(">Q")
 _MAX_REPLY_BYTES = 2**30
 _POLL_SECONDS = 0.25
 
@@ -52,6 +55,7 @@ class Converter:
         """Nothing starts before the first file."""
         self._memory_bytes = memory_bytes
         self._should_stop = should_stop
+        self._channel: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Converter:
@@ -89,12 +93,20 @@ class Converter:
         attempts = (False, True) if path.suffix.lower() in FALLBACKS else (False,)
         for only_fallback in attempts:
             request = {
-                "path": str(path),
+                "name": path.name,
                 "max_bytes": max_bytes,
                 "only_fallback": only_fallback,
                 "mask_secrets": mask_secrets,
+                "seconds": seconds,
             }
-            reply = self._ask(request, seconds)
+            try:
+                file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            except OSError as exc:
+                return _explain_closed(exc)
+            try:
+                reply = self._ask(request, file, seconds)
+            finally:
+                os.close(file)
             if isinstance(reply, str):
                 reason = reason or reply
                 self._kill()
@@ -110,27 +122,32 @@ class Converter:
             reason=reason, fix="save it again, smaller or in another format, such as text or pdf"
         )
 
-    def _ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any] | str:
+    def _ask(self, request: dict[str, Any], file: int, seconds: float) -> dict[str, Any] | str:
         """The reply to a request, or in words why there is none."""
-        process = self._start()
-        assert process.stdin is not None and process.stdout is not None
         deadline = time.monotonic() + seconds
+        body = json.dumps(request).encode()
+        for attempt in range(2):
+            channel = self._start()
+            try:
+                socket.send_fds(channel, [_LENGTH.pack(len(body))], [file])
+                channel.sendall(body)
+                break
+            except OSError:  # it ended while nothing was asked of it: only its successor counts
+                self._kill()
+                if attempt:
+                    return "its reader crashed"
         try:
-            process.stdin.write(json.dumps(request).encode() + b"\n")
-            process.stdin.flush()
-            (length,) = struct.unpack(">Q", self._receive(process, 8, deadline))
+            (length,) = _LENGTH.unpack(self._receive(channel, _LENGTH.size, deadline))
             if length > _MAX_REPLY_BYTES:
                 return "its text is larger than 1 GiB"
-            reply = json.loads(self._receive(process, length, deadline + seconds))
+            reply = json.loads(self._receive(channel, length, deadline + seconds))
         except TimeoutError:
             return f"reading took longer than {seconds:g} s"
         except (OSError, EOFError, ValueError):
             return "its reader crashed"
         return reply if isinstance(reply, dict) else "its reader crashed"
 
-    def _receive(self, process: subprocess.Popen[bytes], length: int, deadline: float) -> bytes:
-        assert process.stdout is not None
-        descriptor = process.stdout.fileno()
+    def _receive(self, channel: socket.socket, length: int, deadline: float) -> bytes:
         parts = bytearray()
         while len(parts) < length:
             if self._should_stop():
@@ -138,51 +155,75 @@ class Converter:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError
-            if not select.select([descriptor], [], [], min(left, _POLL_SECONDS))[0]:
+            if not select.select([channel], [], [], min(left, _POLL_SECONDS))[0]:
                 continue
-            part = os.read(descriptor, min(length - len(parts), 2**20))
+            part = channel.recv(min(length - len(parts), 2**20))
             if not part:
                 raise EOFError
             parts += part
         return bytes(parts)
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        if self._process is not None and self._process.poll() is None:
-            return self._process
-        self._kill()  # closes the pipes of one that died by itself
-        environment = {
-            "PATH": os.environ.get("PATH", ""),
-            "PYTHONPATH": str(Path(appliance.__file__).parent.parent),
-            "PYTHONUTF8": "1",
-            "MALLOC_ARENA_MAX": "2",  # each arena reserves 64 MiB of the memory limit
-            "RAYON_NUM_THREADS": "1",
-            "TOKIO_WORKER_THREADS": "1",
-            "OMP_NUM_THREADS": "1",
-        }
+    def _start(self) -> socket.socket:
+        if self._channel is not None and (self._process is None or self._process.poll() is None):
+            return self._channel
+        self._kill()  # closes the socket of one that died by itself
+        path = os.environ.get(PARSER_SOCKET)
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "appliance.documents.convert", str(self._memory_bytes)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                bufsize=0,
-                env=environment,
-                cwd="/",
-            )
+            if path:
+                self._channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                self._channel.connect(path)
+            else:
+                self._channel, self._process = _start_process(self._memory_bytes)
         except OSError as exc:
             raise ResourceError(
                 "the process that reads documents cannot be started",
                 why=exc.strerror or type(exc).__name__,
                 fix="free memory or raise the limit on processes",
             ) from exc
-        return self._process
+        return self._channel
 
     def _kill(self) -> None:
-        if self._process is None:
-            return
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
-        self._process = None
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+def _start_process(memory_bytes: int) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    """A converter of our own, and our end of its socket."""
+    environment = {
+        "PATH": os.environ.get("PATH", ""),
+        "PYTHONPATH": str(Path(appliance.__file__).parent.parent),
+        "PYTHONUTF8": "1",
+        "MALLOC_ARENA_MAX": "2",  # each arena reserves 64 MiB of the memory limit
+        "RAYON_NUM_THREADS": "1",
+        "TOKIO_WORKER_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with its:
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "appliance.documents.convert", str(memory_bytes)],
+                stdin=its.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                cwd="/",
+            )
+        except OSError:
+            ours.close()
+            raise
+    return ours, process
+
+
+def _explain_closed(exc: OSError) -> ConversionFailure:
+    if isinstance(exc, PermissionError):
+        return ConversionFailure(
+            reason="no permission to read it", fix="give this user permission to read it"
+        )
+    reason = exc.strerror or type(exc).__name__
+    return ConversionFailure(reason=f"the disk says: {reason}", fix="check the disk or the share")

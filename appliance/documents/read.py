@@ -27,6 +27,7 @@ _SET_ASIDE = re.compile(
     r"(?:^|[/ _.-])(?:archived?|old|backups?|copy|superseded|obsolete)(?:[/ _.)-]|$)", re.I
 )
 _SKIPPED: dict[str, tuple[str, str]] = {
+    "recipe": ("it is a recipe, not a document", "nothing; rename it if it is a document"),
     "hidden": (
         "its name starts with a dot: hidden files are left alone",
         "rename it if it is a document",

@@ -17,7 +17,10 @@ from typing import Literal
 from appliance.errors import DocumentsError
 from appliance.values import DocumentsFolder
 
-Kind = Literal["file", "hidden", "link", "special", "closed"]
+Kind = Literal["file", "recipe", "hidden", "link", "special", "closed"]
+
+RECIPE_NAME = "appliance.yaml"
+"""A recipe that lies with the documents; the watch folder of the service heeds it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,8 +30,8 @@ class Entry:
     Attributes:
         path: absolute path, as the system spells it.
         name: relative to the folder, as text for people: never fails to encode.
-        kind: a plain file; a hidden file or folder; a link; a device, pipe or socket; a folder
-            that may not be opened.
+        kind: a plain file; a recipe that lies with the documents; a hidden file or folder; a link;
+            a device, pipe or socket; a folder that may not be opened.
         num_bytes: size of a plain file, else 0.
         modified: modification time in nanoseconds.
     """
@@ -130,7 +133,10 @@ def _describe(root: Path, item: os.DirEntry[str]) -> Entry | None:
         return _make(root, item, "hidden")
     if item.is_dir(follow_symlinks=False):
         return None
-    return _make(root, item, "file" if item.is_file(follow_symlinks=False) else "special")
+    if not item.is_file(follow_symlinks=False):
+        return _make(root, item, "special")
+    is_recipe = item.name == RECIPE_NAME and Path(item.path).parent == root
+    return _make(root, item, "recipe" if is_recipe else "file")
 
 
 def _make(root: Path, item: os.DirEntry[str], kind: Kind) -> Entry:
@@ -145,6 +151,8 @@ def _make(root: Path, item: os.DirEntry[str], kind: Kind) -> Entry:
         path=path,
         name=name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"),
         kind=kind,
-        num_bytes=num_bytes if kind in ("file", "hidden") and not name.endswith("/") else 0,
+        num_bytes=num_bytes
+        if kind in ("file", "recipe", "hidden") and not name.endswith("/")
+        else 0,
         modified=modified,
     )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
+import struct
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save_file
 
+from appliance.bases.config import read_shape
 from appliance.bases.families import FAMILIES, list_tensors
-from appliance.bases.spec import _read_shape
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -28,7 +30,7 @@ CONFIG = {
 
 def make_tensors(config: dict) -> dict[str, np.ndarray]:
     family = FAMILIES.get(config["architectures"][0], FAMILIES["LlamaForCausalLM"])
-    sizes = list_tensors(family, _read_shape(Path(), config), config)
+    sizes = list_tensors(family, read_shape(Path("config.json"), config), config)
     return {name: np.zeros(size, dtype=np.float16) for name, size in sizes.items()}
 
 
@@ -55,4 +57,21 @@ def write_shards(folder: Path) -> Path:
         save_file({name: tensors[name] for name in part}, folder / file)
     places = {name: file for file, part in halves.items() for name in part}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    return folder
+
+
+def write_sparse_model(folder: Path, architecture: str, config: dict) -> Path:
+    """A model of a real size whose weights, a byte each, are a hole in the file."""
+    sizes = list_tensors(FAMILIES[architecture], read_shape(folder, config), config)
+    rows, end = {}, 0
+    for name, size in sizes.items():
+        begin, end = end, end + math.prod(size)
+        rows[name] = {"dtype": "F8_E4M3", "shape": size, "data_offsets": [begin, end]}
+    header = json.dumps(rows).encode()
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "tokenizer.json").write_text("{}")
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        file.truncate(8 + len(header) + end)
     return folder

@@ -107,6 +107,11 @@ def test_proven_configuration_is_exportable(architecture, config):
         ("Qwen2ForCausalLM", {"rope_parameters": {"rope_type": "llama3"}}, "rope type 'llama3'"),
         ("Phi3ForCausalLM", {"rope_scaling": {"type": "longrope"}}, "rope type 'longrope'"),
         ("Phi3ForCausalLM", {"partial_rotary_factor": 0.75}, "rotary embedding of a part"),
+        (
+            "Phi3ForCausalLM",
+            {"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.75}},
+            "rotary embedding of a part",
+        ),
         ("MistralForCausalLM", {"sliding_window": 512}, "sliding window of 512 positions"),
         ("MistralForCausalLM", {}, "sliding window of 4096 positions"),
         ("Phi3ForCausalLM", {"sliding_window": 2047}, "sliding window of 2047 positions"),

@@ -1,0 +1,128 @@
+"""Draw the events of a job: rows for what a stage found, and one line at the bottom that moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from appliance.events import (
+    Event,
+    Failed,
+    Finished,
+    HeldOut,
+    Line,
+    Note,
+    Progress,
+    StageFinished,
+    StageStarted,
+    StepDone,
+)
+
+STAGES = {
+    "corpus": "Documents",
+    "dataset": "Dataset",
+    "tune": "Tune",
+    "evaluate": "Evaluate",
+    "merge": "Merge",
+    "reference": "Export",
+    "parity": "Parity",
+    "bundle": "Bundle",
+}
+"""Labels of the stages that take long enough to be seen."""
+
+
+def draw(events: Iterable[Event], *, as_json: bool) -> Finished | Failed | None:
+    """Draw events as they come.
+
+    Args:
+        events: of one job.
+        as_json: rows for people go to stderr, so that stdout holds one object.
+
+    Returns:
+        The last event that says how the job ended; None if none did.
+    """
+    from rich.console import Console
+
+    from appliance.cli.output import print_row
+
+    ending: Finished | Failed | None = None
+    with Bar(Console(stderr=True, highlight=False)) as bar:
+        for event in events:
+            if isinstance(event, Finished | Failed):
+                ending = event
+            elif isinstance(event, Line):
+                bar.hide()
+                details = (event.detail,) if event.detail else ()
+                print_row(event.label, event.text, *details, to_stderr=as_json)
+            elif isinstance(event, Note):
+                bar.hide()
+                print_row("", event.text, to_stderr=True)
+            else:
+                bar.show(event)
+    return ending
+
+
+class Bar:
+    """One line at the bottom that moves; nothing where nobody watches."""
+
+    def __init__(self, console: Any) -> None:
+        """Nothing is drawn yet; `console` is rich's."""
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self._console = console
+        self._columns = (
+            TextColumn("[bold]{task.description:<10}[/]"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[text]}"),
+        )
+        self._kind = Progress
+        self._progress: Any = None
+        self._task: Any = None
+        self._held_out = ""
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.hide()
+
+    def hide(self) -> None:
+        """Take the line away."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def show(self, event: Event) -> None:
+        """Move the line as the event says."""
+        if not self._console.is_terminal:
+            return
+        if isinstance(event, StageStarted) and event.stage in STAGES:
+            self._open(STAGES[event.stage])
+        elif isinstance(event, StageFinished):
+            self.hide()
+        elif self._progress is None:
+            return
+        elif isinstance(event, Progress):
+            text = f"{event.done}/{event.total} {event.unit} {event.detail}".rstrip()
+            self._progress.update(self._task, completed=event.done, total=event.total, text=text)
+        elif isinstance(event, HeldOut):
+            self._held_out = f"  held-out {event.loss:.3f}"
+        elif isinstance(event, StepDone):
+            from appliance.units import format_seconds
+
+            share = 100 * event.step / event.num_steps
+            text = (
+                f"{share:3.0f} %  step {event.step}/{event.num_steps}  loss {event.loss:.3f}"
+                f"{self._held_out}  {event.tokens_per_second:,.0f} tok/s"
+                f"  {format_seconds(event.seconds_left)} left"
+            )
+            self._progress.update(
+                self._task, completed=event.step, total=event.num_steps, text=text
+            )
+
+    def _open(self, label: str) -> None:
+        self.hide()
+        self._held_out = ""
+        self._progress = self._kind(*self._columns, console=self._console, transient=True)
+        self._task = self._progress.add_task(label, total=None, text="")
+        self._progress.start()

@@ -1,0 +1,369 @@
+"""What the control socket answers: HTTP with JSON bodies.
+
+Who asks is known from the kernel (`access.py`); a job of somebody else is not there. The handlers
+only look and order: the control loop decides and starts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import traceback
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+import anyio.to_thread
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from appliance.daemon.access import (
+    Peer,
+    is_admin,
+    may_connect,
+    require_base,
+    resolve_documents,
+)
+from appliance.daemon.following import read_events
+from appliance.daemon.handover import name_copy, take_folder
+from appliance.daemon.orders import Order, locate_run, submit_order
+from appliance.daemon.service import Service
+from appliance.daemon.streams import RequestFile, stream_tar
+from appliance.daemon.views import View, name_state, view_error, view_job
+from appliance.errors import ApplianceError, ServiceError
+from appliance.queue.states import Done, Ended, Job, UnknownJobError
+from appliance.recipe import Recipe
+
+MAX_BODY_BYTES = 2**20
+"""Of a request with a JSON body; recipes are small."""
+
+MAX_ID = 2**63 - 1
+"""Largest number that the queue can look for."""
+
+MAX_PRIORITY = 10
+"""Of the jobs of users; administrators may go beyond."""
+
+
+class JobOrder(BaseModel):
+    """Body of POST /v1/jobs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: str = Field(min_length=1, max_length=200)
+    documents: Path
+    base: str | None = Field(None, min_length=1)
+    recipe: Recipe = Recipe()
+    priority: int = Field(0, ge=-100, le=100)
+    fresh: bool = False
+    is_handed_over: bool = False
+
+    @field_validator("documents")
+    @classmethod
+    def _check_documents(cls, value: Path) -> Path:
+        if not value.is_absolute():
+            raise PydanticCustomError("path", "it is the path of a folder, from / on")
+        return value
+
+    @field_validator("key", "documents", "base")
+    @classmethod
+    def _check_text(cls, value: str | Path | None) -> str | Path | None:
+        if "\0" in str(value):
+            raise PydanticCustomError("text", "it holds a character that no path has")
+        return value
+
+
+def make_app(service: Service) -> Starlette:
+    """The application that answers on the control socket."""
+
+    def route(
+        path: str, handler: Callable[[Service, Request, Peer], Awaitable[Response]], method: str
+    ) -> Route:
+        return Route(path, partial(_answer, service, handler), methods=[method])
+
+    return Starlette(
+        routes=[
+            route("/v1/status", _get_status, "GET"),
+            route("/v1/jobs", _list_jobs, "GET"),
+            route("/v1/jobs", _submit, "POST"),
+            route("/v1/jobs/{id:int}", _show, "GET"),
+            route("/v1/jobs/{id:int}/events", _follow, "GET"),
+            route("/v1/jobs/{id:int}/bundle", _send_bundle, "GET"),
+            route("/v1/jobs/{id:int}/{verb}", _steer, "POST"),
+            route("/v1/documents", _take_documents, "PUT"),
+            route("/v1/inbox", _list_drops, "GET"),
+        ],
+        exception_handlers={HTTPException: _refuse_request},
+    )
+
+
+async def _refuse_request(request: Request, exc: Exception) -> Response:
+    """No such path, or not with this method."""
+    assert isinstance(exc, HTTPException)
+    error = ServiceError(f"the service cannot do this: {exc.detail.lower()}", fix=_SAME_VERSION)
+    return JSONResponse(view_error(error), status_code=exc.status_code)
+
+
+async def _answer(
+    service: Service,
+    handler: Callable[[Service, Request, Peer], Awaitable[Response]],
+    request: Request,
+) -> Response:
+    """Know the peer, run the handler, turn errors into answers."""
+    peer: Peer = request.scope["peer"]
+    try:
+        if not may_connect(peer, service.settings):
+            raise ServiceError(
+                "this user may not use the service",
+                why=f"only members of the group {service.settings.users_group} may",
+                fix=f"ask an administrator: usermod -aG {service.settings.users_group} <user>",
+            )
+        return await handler(service, request, peer)
+    except UnknownJobError as exc:
+        return JSONResponse(view_error(exc), status_code=404)
+    except ApplianceError as exc:
+        return JSONResponse(view_error(exc), status_code=400)
+    except ValidationError as exc:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in exc.errors()
+        )
+        error = ServiceError("the request is not understood", why=faults, fix=_SAME_VERSION)
+        return JSONResponse(view_error(error), status_code=400)
+    except ClientDisconnect:
+        return Response(status_code=400)  # nobody reads it
+    except Exception as exc:  # a shell: a message may quote what nobody else should see
+        return JSONResponse(view_error(_note_fault(service, exc)), status_code=500)
+
+
+_SAME_VERSION = "use a command line of the same version as the service"
+
+
+def _note_fault(service: Service, exc: Exception) -> ApplianceError:
+    """A fault of our own: the traceback goes to a private file."""
+    file = service.state.path / "fault.txt"
+    with contextlib.suppress(OSError):
+        file.write_text("".join(traceback.format_exception(exc)))
+    service.say(f"a request failed: {type(exc).__name__}, see fault.txt in the state folder")
+    return ServiceError(
+        "the service failed",
+        why=f"a fault of its own ({type(exc).__name__}); the traceback is in {file}",
+        fix="try again; if it fails again, report it with that file",
+    )
+
+
+async def _get_status(service: Service, request: Request, peer: Peer) -> Response:
+    """The state of the service: version, counts, what runs, what waits."""
+    return JSONResponse(await anyio.to_thread.run_sync(service.describe))
+
+
+async def _list_jobs(service: Service, request: Request, peer: Peer) -> Response:
+    """Jobs, the newest first; `live=1`, `limit`, `before` narrow it."""
+    query = request.query_params
+    try:
+        limit = min(1000, max(1, int(query.get("limit", "50"))))
+        before = min(MAX_ID, int(query["before"])) if "before" in query else None
+    except ValueError as exc:
+        raise ServiceError("limit and before are numbers", fix=_SAME_VERSION) from exc
+    owner = None if is_admin(peer, service.settings) else peer.uid
+    jobs = await anyio.to_thread.run_sync(
+        partial(
+            service.store.list_jobs,
+            owner=owner,
+            live_only=query.get("live") == "1",
+            limit=limit,
+            before=before,
+        )
+    )
+    views = [_view(service, job) for job in jobs]
+    for view in views:
+        view.pop("result", None)  # long; GET /v1/jobs/N tells it
+    return JSONResponse({"jobs": views})
+
+
+async def _submit(service: Service, request: Request, peer: Peer) -> Response:
+    """Queue a job, once per `key`; 201 when it is new."""
+    body = JobOrder.model_validate_json(await _read_body(request))
+    if not is_admin(peer, service.settings):
+        body.priority = min(body.priority, MAX_PRIORITY)
+    return await anyio.to_thread.run_sync(_submit_order, service, body, peer)
+
+
+def _submit_order(service: Service, body: JobOrder, peer: Peer) -> Response:
+    require_base(body.base, peer, service.state, service.settings)
+    copy = service.state.documents / str(peer.uid) / name_copy(str(body.documents))
+    refusal: ServiceError | None = None
+    try:
+        documents = resolve_documents(body.documents, peer, service.state, service.settings)
+    except ServiceError as exc:
+        documents, refusal = copy, exc
+    order = Order(
+        key=body.key,
+        documents=documents,
+        base=body.base,
+        recipe=body.recipe,
+        owner=peer.uid,
+        priority=body.priority,
+        fresh=body.fresh,
+    )
+    if refusal and not (body.is_handed_over and copy.is_dir()):
+        live = _find_live(service, locate_run(order, service.state.runs))
+        if live is None:  # the client hands the folder over and asks again
+            return JSONResponse(view_error(refusal), status_code=409)
+    if copy in service.arriving:
+        raise _explain_arriving()
+    job, is_new = submit_order(order, service.state.runs, service.store)
+    if is_new:
+        service.say(f"job {job.id}: submitted by uid {peer.uid}")
+        service.wake()
+    return JSONResponse(
+        {"job": _view(service, job), "is_new": is_new}, status_code=201 if is_new else 200
+    )
+
+
+def _find_live(service: Service, run: Path) -> Job | None:
+    live = service.store.list_jobs(live_only=True, limit=None)
+    return next((job for job in live if job.run == str(run)), None)
+
+
+async def _show(service: Service, request: Request, peer: Peer) -> Response:
+    """One job."""
+    job = await _find_job(service, request, peer)
+    return JSONResponse(_view(service, job))
+
+
+async def _steer(service: Service, request: Request, peer: Peer) -> Response:
+    """`cancel`, `resume` or `retry` a job."""
+    job = await _find_job(service, request, peer)
+    verb = request.path_params["verb"]
+    verbs: dict[str, Callable[[], Job]] = {
+        "cancel": lambda: service.store.ask_stop(job.id, "cancel"),
+        "resume": lambda: service.store.resume(job.id),
+        "retry": lambda: service.store.retry(job.id),
+    }
+    if verb not in verbs:
+        known = ", ".join(verbs)
+        raise ServiceError(f"jobs cannot {verb[:20]!r}", why=f"they can {known}", fix=_SAME_VERSION)
+    job = await anyio.to_thread.run_sync(verbs[verb])
+    service.say(f"job {job.id}: {verb} by uid {peer.uid}")
+    service.wake()
+    return JSONResponse(_view(service, job))
+
+
+async def _follow(service: Service, request: Request, peer: Peer) -> Response:
+    """Events of a job as JSON lines: what there is and, with follow=1, what comes."""
+    job = await _find_job(service, request, peer)
+    lines = read_events(
+        service,
+        job.id,
+        only_attempt=request.query_params.get("from") == "attempt",
+        is_followed=request.query_params.get("follow") == "1",
+    )
+    return StreamingResponse(lines, media_type="application/x-ndjson")
+
+
+async def _send_bundle(service: Service, request: Request, peer: Peer) -> Response:
+    """The bundle of a job that is done, as a tar stream."""
+    job = await _find_job(service, request, peer)
+    if not (isinstance(job.state, Ended) and isinstance(job.state.outcome, Done)):
+        raise ServiceError(
+            f"job {job.id} has no bundle",
+            why=f"it is {name_state(job)}",
+            fix=f"appliance jobs watch {job.id}",
+        )
+    folder = Path(json.loads(job.state.outcome.result)["bundle"])
+    if not folder.is_dir():
+        raise ServiceError(
+            f"the bundle of job {job.id} is no longer there",
+            why="its run was begun afresh, or removed",
+            fix="submit the folder again",
+        )
+    return StreamingResponse(stream_tar(folder), media_type="application/x-tar")
+
+
+async def _take_documents(service: Service, request: Request, peer: Peer) -> Response:
+    """Take a folder that the service cannot read where it is."""
+    source = request.query_params.get("source", "")
+    if not source:
+        raise ServiceError("the folder's own path is missing", fix=_SAME_VERSION)
+    copy = service.state.documents / str(peer.uid) / name_copy(source)
+    job = await anyio.to_thread.run_sync(_find_reader, service, copy)
+    if job is not None:
+        raise ServiceError(
+            f"job {job.id} works on an earlier copy of this folder",
+            why="changing it now would mix two versions",
+            fix=f"wait for it, or: appliance jobs cancel {job.id}",
+        )
+    if copy in service.arriving:
+        raise _explain_arriving()
+    service.arriving.add(copy)
+    try:
+        stream = io.BufferedReader(RequestFile(request))
+        take = partial(take_folder, keep_free_bytes=service.settings.min_free_disk_bytes)
+        num_files = await anyio.to_thread.run_sync(take, stream, copy, limiter=service.hands)
+    finally:
+        service.arriving.discard(copy)
+    service.say(f"documents: {num_files} files handed over by uid {peer.uid}")
+    return JSONResponse({"num_files": num_files}, status_code=201)
+
+
+def _explain_arriving() -> ServiceError:
+    return ServiceError(
+        "this folder is being handed over now",
+        why="another command of yours sends it",
+        fix="wait for that one, and run the same command again",
+    )
+
+
+async def _list_drops(service: Service, request: Request, peer: Peer) -> Response:
+    """Folders in the inbox: those of the peer, or all for an administrator."""
+    drops = await anyio.to_thread.run_sync(service.store.list_drops)
+    sees_all = is_admin(peer, service.settings)
+    rows = [
+        {"name": drop.name, "job": drop.job_id, "fault": drop.fault, "since": drop.since}
+        for drop in drops
+        if sees_all or _is_owner(service.state.inbox / drop.name, peer)
+    ]
+    return JSONResponse({"inbox": str(service.state.inbox), "folders": rows})
+
+
+def _is_owner(path: Path, peer: Peer) -> bool:
+    try:
+        return path.stat(follow_symlinks=False).st_uid == peer.uid
+    except OSError:  # it was taken away
+        return False
+
+
+def _find_reader(service: Service, copy: Path) -> Job | None:
+    for job in service.store.list_jobs(live_only=True, limit=None):
+        if json.loads(job.request)["documents"] == str(copy):
+            return job
+    return None
+
+
+async def _find_job(service: Service, request: Request, peer: Peer) -> Job:
+    """The job that the path names; one of somebody else is not there."""
+    job_id = min(MAX_ID, request.path_params["id"])
+    sees_all = is_admin(peer, service.settings)
+    with contextlib.nullcontext() if sees_all else contextlib.suppress(UnknownJobError):
+        job = await anyio.to_thread.run_sync(service.store.find, job_id)
+        if sees_all or job.owner == peer.uid:
+            return job
+    raise UnknownJobError(f"there is no job {job_id}", fix="appliance jobs list")
+
+
+def _view(service: Service, job: Job) -> View:
+    return view_job(job, service.crew.find_attempt(job.id), service.memory.troubles.get(job.id, ""))
+
+
+async def _read_body(request: Request) -> bytes:
+    body = b""
+    async for block in request.stream():
+        body += block
+        if len(body) > MAX_BODY_BYTES:
+            raise ServiceError("the request is too large", why="recipes are small")
+    return body

@@ -1,0 +1,67 @@
+"""An order becomes a job: where its run lies, under which key, for whom."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from appliance.jobs import TuneRequest, name_run
+from appliance.queue.states import Job
+from appliance.queue.store import Store
+from appliance.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """What somebody wants done.
+
+    Attributes:
+        key: the same key is the same order: a client whose connection died asks again.
+        documents: folder that the service can read.
+        base: name or folder of a base; None: the planner chooses.
+        recipe: decisions.
+        owner: user id of the person.
+        priority: the highest starts first.
+        fresh: forget what an earlier attempt at the same run did.
+    """
+
+    key: str
+    documents: Path
+    base: str | None
+    recipe: Recipe
+    owner: int
+    priority: int = 0
+    fresh: bool = False
+
+
+def locate_run(order: Order, runs: Path) -> Path:
+    """The folder of its run: the same for the same order of the same person."""
+    name = name_run(order.documents, order.base, order.recipe)
+    return runs / (name if order.owner == os.geteuid() else f"{name}-u{order.owner}")
+
+
+def submit_order(order: Order, runs: Path, store: Store) -> tuple[Job, bool]:
+    """Queue an order, once.
+
+    Returns:
+        The job, and whether it was made now: the same key, or a live job with the same run, is
+        that job.
+    """
+    run = locate_run(order, runs)
+    request = TuneRequest(
+        documents=str(order.documents),
+        base=order.base,
+        recipe=order.recipe,
+        run=str(run),
+        fresh=order.fresh,
+    )
+    return store.submit(
+        key=f"{order.owner}:{order.key}",
+        kind="tune",
+        request=request.model_dump_json(),
+        run=str(run),
+        owner=order.owner,
+        label=run.name,
+        priority=order.priority,
+    )
