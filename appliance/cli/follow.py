@@ -16,7 +16,7 @@ from appliance.cli.drawing import draw
 from appliance.daemon.child import ProcessChild
 from appliance.daemon.client import Client, HandOverNeeded, ServiceSilentError
 from appliance.errors import ApplianceError, InterruptedRun, ServiceError, find_error
-from appliance.events import Event, Failed, Finished, Note, decode_event
+from appliance.events import Event, Failed, Finished, Line, Note, decode_event
 from appliance.jobs import TuneRequest, WorkOrder
 
 STATE = "JobState"
@@ -187,6 +187,7 @@ def _read_states(rows: Iterator[dict[str, Any]]) -> Iterator[Event]:
     """Events of a followed job, with what its state has to say as notes.
 
     How an attempt ended is left out: the service may start another; the job's state tells the end.
+    So is what to do next: the path of a run in the state folder is of no use to most people.
     """
     shown = ""
     for row in rows:
@@ -199,7 +200,8 @@ def _read_states(rows: Iterator[dict[str, Any]]) -> Iterator[Event]:
             continue
         with contextlib.suppress(ValueError):  # of a newer service
             event = decode_event(json.dumps(row))
-            if not isinstance(event, Failed | Finished):
+            is_next = isinstance(event, Line) and event.label == "Next"
+            if not isinstance(event, Failed | Finished) and not is_next:
                 yield event
 
 

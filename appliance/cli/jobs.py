@@ -75,7 +75,8 @@ def show(job: int, as_json: bool) -> None:
     print_row("Job", f"{found['id']} · {found['state']} · {found['label']}")
     if "error" not in found and (doing := describe_doing(found)):
         print_row("Now", doing)
-    print_row("Submitted", f"{_format_age(found['submitted_at'])} · priority {found['priority']}")
+    priority = f" · priority {found['priority']}" if found["priority"] else ""
+    print_row("Submitted", _format_age(found["submitted_at"]) + priority)
     print_row("Attempts", _describe_attempts(found))
     print_row("Run", found["run"])
     if "result" in found:
@@ -93,7 +94,7 @@ NEXT = {
     "stopping": "appliance jobs watch {job}",
     "paused": "appliance jobs resume {job}",
     "done": "appliance jobs fetch {job} ./bundle",
-    "failed": "appliance jobs retry {job}",
+    "failed": "when it is mended: appliance jobs retry {job}",
     "canceled": "appliance jobs resume {job}",
 }
 """What a person most likely wants of a job in a state."""
@@ -102,7 +103,7 @@ NEXT = {
 def _describe_attempts(job: dict[str, Any]) -> str:
     """`3 · last saved: tune step 40 · since then 1 crash`."""
     parts = [str(job["attempts"])]
-    if job["progress"]:
+    if job["progress"] and job["state"] != "done":
         parts.append(f"last saved: {job['progress']}")
     for number, one, many in (
         (job["crashes"], "crash", "crashes"),
@@ -256,7 +257,7 @@ def describe_doing(job: dict[str, Any]) -> str:
 def _describe_event(row: dict[str, Any]) -> str:
     """An event as one line of a log; empty for those that only move a bar."""
     kind = row["kind"]
-    if kind == "Line":
+    if kind == "Line" and row["label"] != "Next":  # a path in the state folder
         return f"{row['label']}: {row['text']}"
     if kind == "Note":
         return str(row["text"])

@@ -22,7 +22,8 @@ from appliance.errors import ServiceError
 _SO_PEERGROUPS = 59
 """From <asm-generic/socket.h>, Linux 4.13; not in Python's socket module."""
 
-_MAX_GROUPS = 1024
+_MAX_GROUPS_BYTES = 1024
+"""Largest answer that getsockopt takes in Python: 256 groups of four bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +44,7 @@ def identify(connection: socket.socket) -> Peer:
     _, uid, gid = struct.unpack("3i", credentials)
     groups = {gid}
     with contextlib.suppress(OSError):
-        raw = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * _MAX_GROUPS)
+        raw = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MAX_GROUPS_BYTES)
         groups |= set(struct.unpack(f"{len(raw) // 4}I", raw))
     return Peer(uid=uid, groups=frozenset(groups))
 

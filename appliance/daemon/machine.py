@@ -7,7 +7,6 @@ import dataclasses
 import fcntl
 import json
 import os
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 from appliance.daemon.settings import Settings
 from appliance.hardware.ask import asking
 from appliance.hardware.gpu import list_gpus, parse_driver
-from appliance.hardware.memory import Memory, probe_memory
+from appliance.hardware.memory import Memory, measure_disk_free, probe_memory
 from appliance.hardware.support import find_cuda_support
 from appliance.units import format_bytes
 from appliance.values import Gpu
@@ -54,8 +53,8 @@ class LocalSensors:
     folder: Path
 
     def measure_disk(self) -> int:
-        """Bytes free on the disk of the state folder."""
-        return shutil.disk_usage(self.folder).free
+        """Bytes free on the disk of the state folder; 0 when the disk does not answer."""
+        return measure_disk_free(self.folder)
 
     def measure(self) -> Machine:
         """All that is free."""

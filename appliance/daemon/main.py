@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -25,12 +26,15 @@ from appliance.daemon.access import find_group, identify
 from appliance.daemon.api import make_app
 from appliance.daemon.paths import TRAINER_SOCKET, StateFolder, find_own_socket
 from appliance.daemon.service import Service
-from appliance.errors import BusyError, ResourceError, ServiceError
+from appliance.errors import BusyError, DiskFullError, ResourceError, ServiceError
 from appliance.notify import READY, notify
 from appliance.rundir import close_to_others
 
 FIRST_PASSED_FD = 3
 """Where the service manager passes sockets. Source: sd_listen_fds(3)."""
+
+FULL_DISK_SECONDS = 2.0
+"""Between two tries to open the queue on a full disk."""
 
 
 def run_daemon(state: StateFolder, settings_file: Path | None, socket_path: Path | None) -> None:
@@ -51,10 +55,24 @@ def run_daemon(state: StateFolder, settings_file: Path | None, socket_path: Path
     close_to_others()
     with _lock(state):
         trainer = TRAINER_SOCKET if _is_system_service() and TRAINER_SOCKET.exists() else None
-        service = Service(state, settings_file, trainer)
+        service = _open_service(state, settings_file, trainer)
         path = socket_path or find_own_socket(state)
         with _listen(None if socket_path else _take_passed(), path, service) as listener:
             asyncio.run(_serve(service, listener))
+
+
+def _open_service(state: StateFolder, settings_file: Path | None, trainer: Path | None) -> Service:
+    """Open the queue; under a service manager, wait for room on a full disk.
+
+    A daemon that ended instead would be started again at once, five times, and then no more.
+    """
+    while True:
+        try:
+            return Service(state, settings_file, trainer)
+        except DiskFullError as exc:
+            if not notify(f"STATUS={exc.what}: waits for room"):
+                raise
+            time.sleep(FULL_DISK_SECONDS)
 
 
 class _PeerProtocol(H11Protocol):
@@ -142,9 +160,9 @@ def _lock(state: StateFolder) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
             raise _describe_other(lock, state) from exc
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
+        with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
+            os.ftruncate(lock.fileno(), 0)
+            os.write(lock.fileno(), f"{os.getpid()}\n".encode())
         yield
 
 

@@ -54,7 +54,7 @@ class Service:
     def __init__(
         self, state: StateFolder, settings_file: Path | None, trainer_socket: Path | None
     ) -> None:
-        """Open the queue and put interrupted jobs back.
+        """Open the queue.
 
         Args:
             state: folder of this service, locked by the caller.
@@ -77,6 +77,7 @@ class Service:
         self._woken = threading.Event()
         self._leave = threading.Event()
         self._leave_at_once = False
+        self._has_recovered = False
         self.has_left = threading.Event()
         self.arriving: set[Path] = set()  # copies of folders that are handed over now
         self.hands = anyio.CapacityLimiter(MAX_HAND_OVERS)
@@ -90,7 +91,6 @@ class Service:
             f"version {__version__}, pid {os.getpid()}: {counts['running']} jobs were running, "
             f"{counts['queued']} queued, {counts['paused']} paused"
         )
-        recover(self.store, self.say)
 
     def say(self, line: str) -> None:
         """One line for the journal: ids and counts, never text or names."""
@@ -178,6 +178,9 @@ class Service:
             self.trouble = f"{exc.what}: {exc.why}"
 
     def _go_round(self, now: float) -> None:
+        if not self._has_recovered:  # not before: on a full disk it is tried again and again
+            recover(self.store, self.say)
+            self._has_recovered = True
         parts = Parts(
             store=self.store,
             workers=self.crew,
@@ -245,7 +248,7 @@ class Service:
                 for job in live
                 if isinstance(job.state, Queued) and job.state.waits_for
             },
-            "troubles": {str(job_id): text for job_id, text in self.memory.troubles.items()},
+            "troubles": {str(job_id): text for job_id, text in dict(self.memory.troubles).items()},
             "num_inbox_faults": sum(bool(drop.fault) for drop in self.store.list_drops()),
             "disk_free_bytes": LocalSensors(folder=self.state.path).measure_disk(),
             "trainers": "units" if self._trainer_socket else "processes",

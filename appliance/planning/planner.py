@@ -6,7 +6,7 @@ smaller base. LoRA in 16 or 32 bit and full fine-tuning only when the recipe ask
 
 from __future__ import annotations
 
-from appliance.errors import ResourceError
+from appliance.errors import NotFreeError, ResourceError
 from appliance.planning.reasons import (
     explain_choice,
     explain_failure,
@@ -129,7 +129,8 @@ def recheck_plan(plan: TrainPlan, hardware: Hardware) -> None:
     """Look whether an older plan still fits.
 
     Raises:
-        ResourceError: memory or disk has become too small, or its device is gone.
+        NotFreeError: memory or disk is held by something else now.
+        ResourceError: its device is gone.
     """
     device = choose_device(hardware)
     if plan.device != device.name:
@@ -141,8 +142,8 @@ def recheck_plan(plan: TrainPlan, hardware: Hardware) -> None:
         )
     shortage = find_shortage(plan.memory, plan.disk_bytes, hardware, device)
     if shortage:
-        raise ResourceError(
-            "the plan of this run does not fit any more",
+        raise NotFreeError(
+            "the plan of this run does not fit now",
             why=f"{plan.base} · {plan.method} {shortage}",
             fix="free what other programs hold and run the same command again, "
             "or plan anew with --fresh",

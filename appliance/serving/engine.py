@@ -1,58 +1,148 @@
-"""A bundle that answers: ONNX Runtime GenAI, one conversation at a time, without torch."""
+"""A bundle that answers: ONNX Runtime, without torch.
+
+`Engine` puts together what a bundle holds: graph, tokenizer, template. Who gets the next token is
+decided in `scheduler.py`; a server steps it from `driver.py`, a conversation from `stream_reply`.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Generator, Sequence
+import queue
+import threading
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any, Literal
 
-from appliance.errors import BundleError, UsageError
+from appliance.dataset.tokenizer import load_tokenizer
+from appliance.errors import BaseModelError, BundleError, UsageError
+from appliance.hardware.cgroup import read_core_limit
+from appliance.hardware.cpu import count_cores
+from appliance.hardware.memory import probe_memory
 from appliance.offline import go_offline
+from appliance.serving.answer import Answer, End, Piece, Task
+from appliance.serving.decoder import count_position_bytes, make_decoder
+from appliance.serving.graph import open_graph, refuse
+from appliance.serving.guidance import Grammar, Guide, GuideMaker
+from appliance.serving.prompts import PromptRefusal, PromptWriter
+from appliance.serving.sampling import Sampling
+from appliance.serving.scheduler import Scheduler
 from appliance.values import Turn
 
-StopReason = Literal["end", "length", "context", "loop"]
-"""Why an answer ended: by itself, at `max_tokens`, at the end of the context, or in a loop."""
+_CACHE_SHARE = 0.5
+"""Share of the free memory that conversations may take."""
 
-_LOOP_TOKENS = 48
-"""An answer that ends in this many tokens of one cycle, four rounds at least, leads nowhere."""
+_GOOD_LENGTH = 8192
+"""Positions that a conversation gets, if the model has them, before there are more of them."""
 
-_LOOP_PERIOD = 32
-"""Longest cycle looked for, in tokens."""
+_MIN_LENGTH = 256
+"""Positions below which a row is of no use."""
 
 
 class Engine:
-    """A loaded model."""
+    """A loaded model.
 
-    def __init__(self, folder: Path, *, threads: int | None = None) -> None:
+    Attributes:
+        context: positions of a conversation, question and answer together.
+        num_rows: conversations at once.
+        scheduler: who gets the next token.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        threads: int | None = None,
+        num_rows: int = 1,
+        max_waiting: int = 0,
+    ) -> None:
         """Load the model of a bundle, or of an export stage.
 
         Args:
             folder: with genai_config.json.
-            threads: processor cores to use; None leaves it to ONNX Runtime.
+            threads: processor cores to use; None for all that this process may use.
+            num_rows: conversations at once; fewer when memory is short.
+            max_waiting: answers that may wait for one of them.
 
         Raises:
-            BundleError: the folder does not hold a model that loads.
+            BundleError: the folder does not hold a model that loads, or there is no memory for it.
         """
         go_offline()
-        import onnxruntime_genai
-
-        self._genai: Any = onnxruntime_genai
+        self.folder = folder
         try:
-            config = onnxruntime_genai.Config(str(folder))
-            if threads is not None:
-                options = {"session_options": {"intra_op_num_threads": threads}}
-                config.overlay(json.dumps({"model": {"decoder": options}}))
-            self._model = onnxruntime_genai.Model(config)
-            self._tokenizer = onnxruntime_genai.Tokenizer(self._model)
-            settings = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))
-            self.context = int(settings["model"]["context_length"])
-        except (RuntimeError, OSError, ValueError, KeyError) as exc:
-            raise BundleError(
-                f"the model in {folder} cannot be loaded",
-                why=(str(exc).splitlines() or [type(exc).__name__])[0],
-                fix=f"check it with: appliance verify {folder}",
-            ) from exc
+            self._tokenizer = load_tokenizer(folder)
+            self._writer = PromptWriter(folder, self._tokenizer)
+        except BaseModelError as exc:
+            raise refuse(folder, exc.why) from exc
+        graph = open_graph(folder, threads or count_cores(read_core_limit()))
+        self._layout = graph.layout
+        size = fit_rows(
+            num_rows,
+            graph.layout.context,
+            count_position_bytes(graph),
+            int(probe_memory().free_bytes * _CACHE_SHARE),
+        )
+        self.num_rows, self.context = size
+        if not self.num_rows:
+            raise refuse(folder, f"there is no memory for a conversation of {_MIN_LENGTH} tokens")
+        self.scheduler = Scheduler(make_decoder(graph, *size), max_waiting=max_waiting)
+        self._guides: GuideMaker | None = None
+        self._guides_lock = threading.Lock()
+
+    def start(self) -> None:
+        """Prepare what the first question would have to wait for."""
+        self._writer.start()
+
+    def close(self) -> None:
+        """End the process that renders templates."""
+        self._writer.close()
+
+    def encode_prompt(self, messages: Sequence[Turn]) -> list[int]:
+        """Token ids of a conversation, up to where the answer begins.
+
+        Raises:
+            PromptRefusal: the template cannot express it.
+        """
+        text = self._writer.write(messages)
+        return list(self._tokenizer.chat.encode(text, add_special_tokens=False).ids)
+
+    def encode_text(self, text: str) -> list[int]:
+        """Token ids of a text to be continued, beginning as the texts did that were learned from.
+
+        Special tokens are what they are: whoever writes the text may have rendered a template.
+        """
+        ids = list(self._tokenizer.chat.encode(text, add_special_tokens=False).ids)
+        bos_id = self._tokenizer.bos_id
+        return ids if bos_id is None or ids[:1] == [bos_id] else [bos_id, *ids]
+
+    def name_token(self, token_id: int) -> str:
+        """A token as text; parts of a character are written as the replacement character."""
+        return str(self._tokenizer.chat.decode([token_id], skip_special_tokens=False))
+
+    @property
+    def vocab_size(self) -> int:
+        """Entries of the vocabulary."""
+        return self._layout.vocab_size
+
+    def make_guide(self, grammar: Grammar) -> Guide:
+        """A guide that keeps an answer to a grammar. Any thread may call.
+
+        Raises:
+            GrammarRefusal: the grammar is not valid, or too large.
+        """
+        with self._guides_lock:
+            if self._guides is None:
+                layout = self._layout
+                file = self.folder / "tokenizer.json"
+                self._guides = GuideMaker(file, layout.vocab_size, layout.eos_ids)
+        return self._guides.make(grammar)
+
+    def submit(self, task: Task, deliver: Callable[[Piece], None]) -> Answer:
+        """Ask for an answer; its pieces are delivered while the scheduler advances.
+
+        Raises:
+            QueueFull: too many wait already.
+        """
+        answer = Answer(task, self._tokenizer.chat, self._layout.eos_ids, deliver)
+        self.scheduler.submit(answer)
+        return answer
 
     def stream_reply(
         self,
@@ -61,8 +151,8 @@ class Engine:
         *,
         temperature: float = 0.0,
         stop_loops: bool = True,
-    ) -> Generator[str, None, StopReason]:
-        """Answer a conversation, piece by piece.
+    ) -> Generator[str, None, End]:
+        """Answer a conversation, piece by piece; what the last one left in the cache is reused.
 
         Args:
             messages: the whole conversation so far; the last one is the question.
@@ -74,76 +164,70 @@ class Engine:
             Text as it comes; characters of several tokens come whole.
 
         Returns:
-            Why the answer ended.
+            How the answer ended.
 
         Raises:
             UsageError: the conversation leaves no room for an answer.
-            BundleError: the model has no chat template that can be used.
+            BundleError: the model's chat template refuses the conversation.
         """
-        prompt_ids = self.encode_prompt(messages)
-        room = self.context - len(prompt_ids)
-        if room < 1:
+        prompt_ids = self._encode_or_explain(messages)
+        task = Task(
+            prompt_ids=tuple(prompt_ids),
+            room=self.context - len(prompt_ids),
+            max_tokens=max_tokens,
+            sampling=Sampling(temperature=temperature),
+            ends_loops=stop_loops,
+        )
+        pieces: queue.SimpleQueue[Piece] = queue.SimpleQueue()
+        answer = self.submit(task, pieces.put)
+        try:
+            while True:
+                while pieces.empty():
+                    self.scheduler.advance()
+                piece = pieces.get()
+                if piece.text:
+                    yield piece.text
+                if piece.end is not None:
+                    return piece.end
+        finally:
+            answer.is_unwanted = True
+            self.scheduler.advance()
+
+    def _encode_or_explain(self, messages: Sequence[Turn]) -> list[int]:
+        try:
+            prompt_ids = self.encode_prompt(messages)
+        except PromptRefusal as exc:
+            raise BundleError(
+                "the chat template of the model cannot be used for this conversation",
+                why=str(exc),
+                fix="tune a base that was made for conversations: --base NAME",
+            ) from exc
+        if len(prompt_ids) >= self.context:
             raise UsageError(
                 f"the conversation has {len(prompt_ids):,} tokens, too many for this model",
                 why=f"question and answer have to fit into its context of {self.context:,}",
                 fix="shorten the question, or start a new conversation",
             )
-        generator = self._start(prompt_ids, min(max_tokens, room), temperature)
-        stream = self._tokenizer.create_stream()
-        ends = set(self._tokenizer.eos_token_ids)
-        answer_ids: list[int] = []
-        while len(answer_ids) < min(max_tokens, room):
-            generator.generate_next_token()
-            token = int(generator.get_next_tokens()[0])
-            if token in ends:
-                return "end"
-            answer_ids.append(token)
-            piece = stream.decode(token)
-            if piece:
-                yield piece
-            if stop_loops and is_looping(answer_ids):
-                return "loop"
-            if generator.is_done():
-                break
-        return "context" if len(answer_ids) >= room else "length"
-
-    def encode_prompt(self, messages: Sequence[Turn]) -> list[int]:
-        """Token ids of a conversation, up to where the answer begins.
-
-        Raises:
-            BundleError: the model has no chat template that can be used.
-        """
-        turns = json.dumps([turn.model_dump() for turn in messages], ensure_ascii=False)
-        try:
-            prompt = self._tokenizer.apply_chat_template(turns, add_generation_prompt=True)
-        except RuntimeError as exc:
-            raise BundleError(
-                "the model has no chat template that can be used",
-                why=(str(exc).splitlines() or ["no reason given"])[0],
-                fix="tune a base that was made for conversations: --base NAME",
-            ) from exc
-        return [int(token) for token in self._tokenizer.encode(prompt)]
-
-    def _start(self, prompt_ids: list[int], num_tokens: int, temperature: float) -> Any:
-        parameters = self._genai.GeneratorParams(self._model)
-        # the key-value buffer is made as long as max_length, so ask for no more than is needed
-        options: dict[str, float | bool] = {
-            "max_length": len(prompt_ids) + num_tokens,
-            "do_sample": temperature > 0,
-        }
-        if temperature > 0:
-            options["temperature"] = temperature
-        parameters.set_search_options(**options)
-        generator = self._genai.Generator(self._model, parameters)
-        generator.append_tokens(prompt_ids)
-        return generator
+        return prompt_ids
 
 
-def is_looping(token_ids: Sequence[int]) -> bool:
-    """Whether the end of an answer is one cycle of tokens, again and again."""
-    for period in range(1, _LOOP_PERIOD + 1):
-        num_tokens = max(_LOOP_TOKENS, 4 * period)
-        tail = token_ids[-num_tokens:]
-        if len(tail) == num_tokens and tail[period:] == tail[:-period]:
-            return True
-    return False
+def fit_rows(
+    num_rows: int, context: int, position_bytes: int, budget_bytes: int
+) -> tuple[int, int]:
+    """How many conversations fit into memory, and how long each may be.
+
+    Conversations are shortened first, but not below a length that most need; then there are fewer.
+
+    Args:
+        num_rows: wanted.
+        context: positions wanted of each.
+        position_bytes: memory of one position.
+        budget_bytes: memory for all of them.
+
+    Returns:
+        Rows and positions of each; no rows when not even a short conversation fits.
+    """
+    num_positions = budget_bytes // position_bytes
+    rows = max(1, min(num_rows, num_positions // min(context, _GOOD_LENGTH)))
+    length = min(context, num_positions // rows)
+    return (rows, length) if length >= min(context, _MIN_LENGTH) else (0, 0)

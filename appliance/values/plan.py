@@ -75,3 +75,32 @@ class TrainPlan(Value):
     disk_bytes: int
     rejected: tuple[Rejected, ...]
     reason: str
+
+
+class CapacityRow(Value):
+    """What a machine can do with one base and one method: a row of the capacity table.
+
+    Attributes:
+        base: its name.
+        fits: whether it can be trained and exported here.
+        longest_sequence: most tokens a pack may have; 0 where nothing fits.
+        tokens_per_second: of training, at the pack length that the planner would take; 0 where
+            nothing fits.
+        hours_per_million_tokens: of training; 0 where nothing fits.
+        memory_bytes: peak of training at that pack length; where nothing fits, the least it needs.
+        serve_tokens_per_second: of answering one person, exported at int4; 0 where it does not fit.
+        serve_memory_bytes: of answering, the program included.
+        reason: why it does not fit, in numbers; "" when it fits.
+    """
+
+    base: str
+    num_parameters: int
+    method: Method
+    fits: bool
+    longest_sequence: int
+    tokens_per_second: float
+    hours_per_million_tokens: float
+    memory_bytes: int
+    serve_tokens_per_second: float
+    serve_memory_bytes: int
+    reason: str = ""

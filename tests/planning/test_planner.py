@@ -257,10 +257,10 @@ def test_old_plan_that_still_fits_passes():
     [
         (
             make_hardware(0.4),
-            "the plan of this run does not fit any more",
+            "the plan of this run does not fit now",
             "embedded · qlora needs",
         ),
-        (make_hardware(disk_gib=0.01), "the plan of this run does not fit any more", "of disk"),
+        (make_hardware(disk_gib=0.01), "the plan of this run does not fit now", "of disk"),
         (
             make_hardware(gpus=(make_gpu(20),)),
             "the plan trains on cpu, which is not there now",

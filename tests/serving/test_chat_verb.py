@@ -8,7 +8,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from appliance.cli.chat import _answer, _converse, chat
+from appliance.cli.chat import Speaker, _answer, _converse, chat, count_speed
 from appliance.cli.verify import verify
 from appliance.errors import BundleError, UsageError
 
@@ -57,6 +57,63 @@ def test_chat_goes_on_after_a_question_that_is_too_long(packed):
     assert result.stdout
 
 
+def test_chat_takes_any_bytes_from_a_pipe(packed):
+    result = invoke(chat, packed, "--max-tokens", 2, input=b"caf\xe9\nHello\n")
+    assert result.exit_code == 0
+
+
+def test_chat_tells_figures_as_json(packed):
+    body = json.loads(invoke(chat, packed, "-m", "Hello", "--max-tokens", 4, "--json").stdout)
+    assert 0 <= body["tokens"] <= 4
+    assert body["tokens_per_second"] >= 0
+    assert "beside" not in body
+
+
+def test_chat_lets_another_bundle_answer_beside(packed, tmp_path):
+    other = tmp_path / "other-run" / "bundle"
+    shutil.copytree(packed, other)
+    result = invoke(chat, packed, "-m", "Hello", "--max-tokens", 4, "--beside", other)
+    first, second = result.stdout.splitlines()
+    assert first.removeprefix(f"{packed.parent.name}: ") == second.removeprefix("other-run: ")
+    arguments = (chat, packed, "-m", "Hello", "--max-tokens", 4, "--beside", other, "--json")
+    body = json.loads(invoke(*arguments).stdout)
+    assert body["answer"] == body["beside"]["other-run"]["answer"]
+
+
+def test_chat_tells_two_bundles_of_one_name_apart(packed):
+    body = json.loads(
+        invoke(chat, packed, "-m", "Hello", "--max-tokens", 2, "--beside", packed, "--json").stdout
+    )
+    assert list(body["beside"]) == [f"{packed.parent.name} (2)"]
+
+
+def test_chat_says_that_the_base_is_not_in_the_bundle(packed):
+    result = invoke(chat, packed, "-m", "Hello", "--base")
+    assert isinstance(result.exception, UsageError)
+    assert "tuned model alone" in result.exception.why
+    assert "--beside" in result.exception.fix
+
+
+@pytest.mark.parametrize(
+    ("num_tokens", "first", "seconds", "expected"),
+    [(11, 1.0, 3.0, 5.0), (1, 1.0, 1.0, 0.0), (0, None, 1.0, 0.0)],
+)
+def test_count_speed_leaves_the_first_token_out(num_tokens, first, seconds, expected):
+    """Oracle: ten tokens in two seconds."""
+    from appliance.serving.answer import End
+
+    end = End(
+        reason="end",
+        num_prompt=5,
+        num_cached=0,
+        num_tokens=num_tokens,
+        wait_seconds=0.0,
+        first_seconds=first,
+        seconds=seconds,
+    )
+    assert count_speed(end) == expected
+
+
 class InterruptedEngine:
     """An engine during whose answers Ctrl-C is pressed."""
 
@@ -69,17 +126,21 @@ class InterruptedEngine:
         raise KeyboardInterrupt
 
 
+def make_speaker():
+    return Speaker(name="it", label="it", engine=InterruptedEngine())
+
+
 def test_chat_stops_an_answer_and_goes_on_at_ctrl_c(monkeypatch, capsys):
-    engine = InterruptedEngine()
+    speaker = make_speaker()
     monkeypatch.setattr("sys.stdin", io.StringIO("one\ntwo\n"))
-    _converse(engine, 10)
-    assert engine.seen == [["one"], ["one", "half of ", "two"]]
+    _converse([speaker], 10)
+    assert speaker.engine.seen == [["one"], ["one", "half of ", "two"]]
     assert capsys.readouterr().out == "half of \nhalf of \n"
 
 
 def test_chat_with_a_question_leaves_at_ctrl_c():
     with pytest.raises(KeyboardInterrupt):
-        _answer(InterruptedEngine(), [], 10)
+        _answer(make_speaker(), 10, is_named=False)
 
 
 def test_chat_refuses_json_without_a_question(packed):

@@ -9,7 +9,7 @@ from exported_model import EMBEDDED, get_folder
 from transformers import AutoTokenizer
 
 from appliance.errors import BundleError, UsageError
-from appliance.serving.engine import Engine, is_looping
+from appliance.serving.engine import Engine, fit_rows
 from appliance.values import Turn
 
 QUESTION = [Turn(role="user", content="How is the pump started?")]
@@ -22,7 +22,7 @@ def run(stream):
         try:
             pieces.append(next(stream))
         except StopIteration as end:
-            return pieces, end.value
+            return pieces, end.value.reason
 
 
 def test_stream_reply_streams_the_same_answer_every_time(engine):
@@ -47,8 +47,9 @@ def test_stream_reply_is_greedy_decoding_of_the_exported_model():
     with torch.no_grad():
         ids = model.generate(**prompt, max_new_tokens=16, do_sample=False)[0]
     expected = tokenizer.decode(ids[prompt["input_ids"].shape[1] :], skip_special_tokens=True)
-    stream = Engine(get_folder("fp32"), threads=1).stream_reply(QUESTION, 16, stop_loops=False)
-    assert "".join(run(stream)[0]) == expected
+    engine = Engine(get_folder("fp32"), threads=1)
+    assert "".join(run(engine.stream_reply(QUESTION, 16, stop_loops=False))[0]) == expected
+    engine.close()
 
 
 def test_encode_prompt_gives_the_ids_of_the_original_tokenizer(engine):
@@ -109,22 +110,6 @@ def test_stream_reply_can_sample(engine):
     assert len(pieces) <= 5
 
 
-@pytest.mark.parametrize(
-    ("token_ids", "expected"),
-    [
-        ([1] * 48, True),
-        ([1] * 47, False),
-        ([9, 9, 9, *([1, 2, 3] * 16)], True),
-        (list(range(30)) * 4, True),
-        (list(range(30)) * 3, False),
-        (list(range(200)), False),
-        ([], False),
-    ],
-)
-def test_is_looping_finds_four_rounds_of_a_cycle(token_ids, expected):
-    assert is_looping(token_ids) is expected
-
-
 def test_engine_refuses_a_folder_without_a_model(tmp_path):
     with pytest.raises(BundleError, match="cannot be loaded") as caught:
         Engine(tmp_path)
@@ -140,13 +125,73 @@ def test_engine_refuses_a_damaged_graph(tmp_path):
         Engine(folder)
 
 
-def test_engine_refuses_a_model_without_a_chat_template(tmp_path):
+def test_engine_uses_the_template_of_the_tuning_when_the_base_brought_none(tmp_path):
+    """Oracle: the template that `dataset/template.py` tuned with."""
     folder = tmp_path / "no-template"
     shutil.copytree(get_folder("int4"), folder)
     (folder / "chat_template.jinja").unlink()
-    with pytest.raises(BundleError, match="no chat template") as caught:
-        next(Engine(folder, threads=1).stream_reply(QUESTION))
+    engine = Engine(folder, threads=1)
+    assert engine.encode_prompt(QUESTION) == engine.encode_text(
+        f"Question: {QUESTION[0].content}\nAnswer:"
+    )
+    engine.close()
+
+
+def test_engine_refuses_a_template_that_breaks_down(tmp_path):
+    folder = tmp_path / "bad-template"
+    shutil.copytree(get_folder("int4"), folder)
+    (folder / "chat_template.jinja").write_text("{{ raise_exception('no') }}")
+    engine = Engine(folder, threads=1)
+    with pytest.raises(BundleError, match="chat template") as caught:
+        next(engine.stream_reply(QUESTION))
     assert caught.value.why
+    engine.close()
+
+
+def test_stream_reply_reads_only_what_is_new_in_a_conversation(make_engine):
+    engine = make_engine()
+    turns = list(QUESTION)
+    pieces, _ = run(engine.stream_reply(turns, 12))
+    turns += [Turn(role="assistant", content="".join(pieces)), Turn(role="user", content="Why?")]
+    stream = engine.stream_reply(turns, 12)
+    text, num_cached = "", None
+    while num_cached is None:
+        try:
+            text += next(stream)
+        except StopIteration as done:
+            num_cached = done.value.num_cached
+    assert num_cached == len(engine.encode_prompt(QUESTION))
+    assert text == "".join(run(make_engine().stream_reply(turns, 12))[0])
+
+
+def test_stream_reply_can_be_left_and_begun_again(make_engine):
+    engine = make_engine()
+    whole, _ = run(engine.stream_reply(QUESTION, 12, stop_loops=False))
+    stream = engine.stream_reply(QUESTION, 400, stop_loops=False)
+    next(stream)
+    stream.close()
+    assert engine.scheduler.num_running == 0
+    again, _ = run(engine.stream_reply(QUESTION, 12, stop_loops=False))
+    assert "".join(again) == "".join(whole)
+
+
+@pytest.mark.parametrize(
+    ("context", "budget", "expected"),
+    [
+        (1_000, 10**9, (8, 1_000)),
+        (1_000, 30_000, (3, 1_000)),
+        (1_000, 9_990, (1, 999)),
+        (1_000, 2_560, (1, 256)),
+        (1_000, 2_550, (0, 0)),
+        (100_000, 8_000_000, (8, 100_000)),
+        (100_000, 4_000_000, (8, 50_000)),
+        (100_000, 500_000, (6, 8_333)),
+        (100_000, 50_000, (1, 5_000)),
+    ],
+)
+def test_fit_rows_shortens_conversations_then_has_fewer(context, budget, expected):
+    """Oracle: by hand; eight rows wanted, ten bytes a position, 8,192 positions are enough."""
+    assert fit_rows(8, context, 10, budget) == expected
 
 
 def test_engine_needs_neither_torch_nor_transformers_and_disables_telemetry():
@@ -157,7 +202,8 @@ from appliance.serving.engine import Engine
 from appliance.values import Turn
 engine = Engine(Path(sys.argv[1]), threads=1)
 list(engine.stream_reply([Turn(role="user", content="hello")], 3))
-heavy = {"torch", "transformers", "onnx"} & set(sys.modules)
+engine.close()
+heavy = {"torch", "transformers"} & set(sys.modules)
 assert not heavy, heavy
 assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
 """
