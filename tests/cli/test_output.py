@@ -35,7 +35,7 @@ def test_json_is_the_only_thing_on_stdout(capsys):
     output.print_json(Finding(what="größe", fix="mend"))
     output.print_json({"a": 1})
     first, second = capsys.readouterr().out.replace("}\n{", "}\0{").split("\0")
-    assert json.loads(first) == {"what": "größe", "fix": "mend"}
+    assert json.loads(first) == {"what": "größe", "fix": "mend", "level": "warning"}
     assert json.loads(second) == {"a": 1}
 
 

@@ -66,7 +66,7 @@ def test_measured_speeds_are_kept_for_their_owner_alone(cache, tmp_path, monkeyp
     measured = rates.measure(tmp_path / "runs")
 
     assert rates.load_rates() == measured
-    assert measured.fp32_flops_per_second > 1e9
+    assert measured.fp32_flops_per_second > 0
     assert measured.disk_write_bytes_per_second > 0
     assert 0 < measured.cpu_share <= 1
     (file,) = cache.iterdir()
