@@ -30,6 +30,9 @@ STAGES = {
 }
 """Labels of the stages that take long enough to be seen."""
 
+WIDE_COLUMNS = 100
+"""From here on a terminal has room for a long bar."""
+
 
 def draw(events: Iterable[Event], *, as_json: bool) -> Finished | Failed | None:
     """Draw events as they come.
@@ -69,12 +72,14 @@ class Bar:
         """Nothing is drawn yet; `console` is rich's."""
         from rich.progress import BarColumn, Progress, TextColumn
 
+        bar_columns = 24 if console.width >= WIDE_COLUMNS else 10
         self._console = console
         self._columns = (
             TextColumn("[bold]{task.description:<10}[/]"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=bar_columns),
             TextColumn("{task.fields[text]}"),
         )
+        self._text_columns = console.width - bar_columns - len("Documents   ") - 1
         self._kind = Progress
         self._progress: Any = None
         self._task: Any = None
@@ -106,16 +111,9 @@ class Bar:
             text = f"{event.done}/{event.total} {event.unit} {event.detail}".rstrip()
             self._progress.update(self._task, completed=event.done, total=event.total, text=text)
         elif isinstance(event, HeldOut):
-            self._held_out = f"  held-out {event.loss:.3f}"
+            self._held_out = f"held-out {event.loss:.3f}"
         elif isinstance(event, StepDone):
-            from appliance.units import format_seconds
-
-            share = 100 * event.step / event.num_steps
-            text = (
-                f"{share:3.0f} %  step {event.step}/{event.num_steps}  loss {event.loss:.3f}"
-                f"{self._held_out}  {event.tokens_per_second:,.0f} tok/s"
-                f"  {format_seconds(event.seconds_left)} left"
-            )
+            text = describe_step(event, self._held_out, self._text_columns)
             self._progress.update(
                 self._task, completed=event.step, total=event.num_steps, text=text
             )
@@ -126,3 +124,21 @@ class Bar:
         self._progress = self._kind(*self._columns, console=self._console, transient=True)
         self._task = self._progress.add_task(label, total=None, text="")
         self._progress.start()
+
+
+def describe_step(event: StepDone, held_out: str, columns: int) -> str:
+    """How training goes, in so many columns: what matters least is left out first."""
+    from appliance.units import format_seconds
+
+    share = f"{100 * event.step / event.num_steps:3.0f} %"
+    step = f"step {event.step}/{event.num_steps}"
+    loss = f"loss {event.loss:.3f}"
+    speed = f"{event.tokens_per_second:,.0f} tok/s"
+    left = f"{format_seconds(event.seconds_left)} left"
+    parts, text = [share, step, loss, held_out, speed, left], ""
+    for left_out in ("", speed, step, held_out, loss):
+        parts = [part for part in parts if part and part != left_out]
+        text = "  ".join(parts)
+        if len(text) <= columns:
+            break
+    return text

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -74,19 +74,20 @@ class Settings(_Section):
         ge=0,
         description="When the service stops, a job that still runs after this is killed.",
     )
-    document_roots: tuple[Annotated[Path, Field(strict=False)], ...] = Field(
-        (), strict=False, description="Folders that every user of the service may tune on in place."
+    document_roots: tuple[Path, ...] = Field(
+        (), description="Folders that every user of the service may tune on in place."
     )
     users_group: str = Field("appliance", description="May submit jobs and see their own.")
     admins_group: str = Field("appliance-admin", description="May see and steer every job.")
     inbox: InboxSettings = InboxSettings()
 
-    @field_validator("document_roots")
+    @field_validator("document_roots", mode="before")
     @classmethod
-    def _check_roots(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
-        if not all(path.is_absolute() for path in value):
-            raise PydanticCustomError("root", "each root is a path that begins with /")
-        return value
+    def _read_roots(cls, value: object) -> object:
+        roots = value if isinstance(value, list | tuple) else (value,)
+        if not all(str(root).startswith("/") for root in roots):
+            raise PydanticCustomError("roots", "a list of paths, each of which begins with /")
+        return tuple(map(Path, roots))
 
     @property
     def min_free_disk_bytes(self) -> int:

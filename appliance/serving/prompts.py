@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -22,13 +23,15 @@ from appliance.dataset.template import load_chat_template
 from appliance.dataset.tokenizer import TextTokenizer
 from appliance.values import Turn
 
-RENDER_SECONDS = 3
-"""A template that takes longer is a trap; templates take less than a millisecond."""
+RENDER_SECONDS = 2.0
+"""Of processor time. A template that takes longer is a trap; they take less than a millisecond."""
 
-_START_SECONDS = 30.0
-"""The process imports its libraries first, on a machine that may be busy."""
+_REPLY_SECONDS = 60.0
+"""For a reply on the clock: the process imports its libraries first, and a machine may be busy."""
 
 _MAX_REPLY_BYTES = 64 * 2**20
+
+_BROKEN = "the chat template of the base broke down"
 
 
 class PromptRefusal(Exception):  # noqa: N818  (a verdict about a conversation)
@@ -67,15 +70,13 @@ class PromptWriter:
         with self._lock:
             try:
                 process = self._start()
-                body = [turn.model_dump() for turn in turns]
-                reply = _ask(process, body, RENDER_SECONDS)
-            except TimeoutError as exc:
+                _send(process, [turn.model_dump() for turn in turns])
+                reply = _receive(process)
+            except EOFError as exc:
+                raise PromptRefusal(self._bury()) from exc
+            except (OSError, ValueError) as exc:  # TimeoutError is one of these
                 self._kill()
-                reason = f"the chat template of the base did not end within {RENDER_SECONDS} s"
-                raise PromptRefusal(reason) from exc
-            except (OSError, EOFError, ValueError) as exc:
-                self._kill()
-                raise PromptRefusal("the chat template of the base broke down") from exc
+                raise PromptRefusal(_BROKEN) from exc
         if "prompt" not in reply:
             raise PromptRefusal(reply.get("refusal", "the chat template of the base gave nothing"))
         return str(reply["prompt"])
@@ -97,7 +98,7 @@ class PromptWriter:
         process = self._process or self._open()
         self._process = process
         if not self._is_ready:
-            reply = _receive(process, _START_SECONDS)
+            reply = _receive(process)
             if "refusal" in reply:
                 self._kill()
                 raise PromptRefusal(reply["refusal"])
@@ -126,6 +127,14 @@ class PromptWriter:
         _send(process, self._setup)
         return process
 
+    def _bury(self) -> str:
+        """Why the process ended, in words."""
+        code = None if self._process is None else self._process.wait()
+        self._kill()
+        if code == -signal.SIGPROF:
+            return f"the chat template of the base did not end within {RENDER_SECONDS:g} s"
+        return _BROKEN
+
     def _kill(self) -> None:
         process, self._process = self._process, None
         if process is None:
@@ -137,11 +146,6 @@ class PromptWriter:
                 pipe.close()
 
 
-def _ask(process: subprocess.Popen[bytes], body: Any, seconds: float) -> dict[str, Any]:
-    _send(process, body)
-    return _receive(process, seconds)
-
-
 def _send(process: subprocess.Popen[bytes], body: Any) -> None:
     assert process.stdin is not None
     left = memoryview(json.dumps(body).encode() + b"\n")
@@ -149,7 +153,7 @@ def _send(process: subprocess.Popen[bytes], body: Any) -> None:
         left = left[process.stdin.write(left) or 0 :]
 
 
-def _receive(process: subprocess.Popen[bytes], seconds: float) -> dict[str, Any]:
+def _receive(process: subprocess.Popen[bytes]) -> dict[str, Any]:
     """One line of the child's.
 
     Raises:
@@ -159,7 +163,7 @@ def _receive(process: subprocess.Popen[bytes], seconds: float) -> dict[str, Any]
     """
     assert process.stdout is not None
     descriptor = process.stdout.fileno()
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + _REPLY_SECONDS
     line = bytearray()
     while not line.endswith(b"\n"):
         left = deadline - time.monotonic()

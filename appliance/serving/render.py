@@ -4,6 +4,8 @@ A template comes with a base model and is a program. The sandbox keeps it from t
 from running on and on or from filling the memory; so it runs in this process, which has limits and
 can be killed. It reads the template on its first line and conversations on the next ones, and
 answers each with one line, all as JSON. `prompts.py` is the parent's side.
+
+Time is processor time: a template can do nothing but compute, and a machine may be busy.
 """
 
 from __future__ import annotations
@@ -30,20 +32,18 @@ MEMORY_BYTES = 256 * 2**20
 def main() -> None:
     """Answer until the input ends."""
     setup = json.loads(sys.stdin.readline())
-    seconds = int(setup["seconds"])
+    seconds = float(setup["seconds"])
     limit_memory(MEMORY_BYTES)
-    signal.alarm(seconds)  # kills the process, should the parent be gone by then
+    signal.setitimer(signal.ITIMER_PROF, seconds)  # ends the process by SIGPROF
     try:
         template = ChatTemplate(setup["source"], make_tokenizer(setup))
     except BaseModelError as exc:
         write({"refusal": f"{exc.what}: {exc.why}"})
         return
     write({})
-    signal.alarm(0)
     for line in sys.stdin:
-        signal.alarm(seconds)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
         write(render(template, [Turn(**turn) for turn in json.loads(line)]))
-        signal.alarm(0)
 
 
 def render(template: ChatTemplate, turns: list[Turn]) -> dict[str, str]:

@@ -17,9 +17,10 @@ import time
 
 import pytest
 
+from appliance.cli.drawing import describe_step
 from appliance.cli.follow import _read_states, describe_waiting, read_rows
 from appliance.cli.jobs import describe_doing
-from appliance.events import Line, Note
+from appliance.events import Line, Note, StepDone
 from appliance.jobs import TuneRequest
 from appliance.queue.states import Done, Failed
 from appliance.queue.store import Store
@@ -353,3 +354,21 @@ def test_running_job_is_described_by_its_stage():
     assert describe_doing(job) == "Tune · 12/40 steps · loss 1.500 · 61 s left"
     assert describe_doing({"state": "running", "stage": ""}) == "starts"
     assert describe_doing({"state": "done"}) == ""
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        (80, " 61 %  step 410/672  loss 1.412  held-out 1.506  8,900 tok/s  21 min left"),
+        (60, " 61 %  step 410/672  loss 1.412  held-out 1.506  21 min left"),
+        (50, " 61 %  loss 1.412  held-out 1.506  21 min left"),
+        (30, " 61 %  loss 1.412  21 min left"),
+        (10, " 61 %  21 min left"),
+    ],
+)
+def test_narrow_terminal_shows_what_matters_most(columns, words):
+    step = StepDone(
+        step=410, num_steps=672, loss=1.412, lr=0.1, tokens_per_second=8900.0, seconds_left=1260.0
+    )
+
+    assert describe_step(step, "held-out 1.506", columns) == words

@@ -50,6 +50,21 @@ def test_kernel_tells_who_is_at_the_other_end():
     assert peer.groups >= {os.getegid(), *os.getgroups()}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="joining groups needs root")
+@pytest.mark.parametrize("number", [1, 100, 256])
+def test_kernel_tells_all_groups_of_the_other_end(number):
+    groups = os.getgroups()
+    os.setgroups(range(2000, 2000 + number))
+    try:
+        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    finally:
+        os.setgroups(groups)
+    with here, there:
+        peer = identify(here)
+
+    assert peer.groups >= set(range(2000, 2000 + number))
+
+
 def test_administrators_are_root_the_service_itself_and_the_members_of_a_group():
     settings = Settings(admins_group=OWN_GROUP)
 

@@ -106,7 +106,7 @@ def kill_service(
         with flow.ordering():
             for number in range(kills):
                 time.sleep(chance.uniform(0, gap_seconds))
-                for name in _strike(flow.daemon, KINDS[number % len(KINDS)], restarts):
+                for name in _strike(flow, KINDS[number % len(KINDS)], restarts):
                     counts[name] += 1
         flow.wait_for_the_rest()
         flow.daemon.stop()
@@ -141,10 +141,11 @@ def _tune_undisturbed(folder: Path, documents: Path, base: Path) -> str:
     return hash_weights(Path(json.loads(done.stdout)["run"]))
 
 
-def _strike(daemon: Daemon, kind: str, restarts: list[float]) -> Iterator[str]:
+def _strike(flow: _Flow, kind: str, restarts: list[float]) -> Iterator[str]:
     """Kill, and start a dead daemon again; yields who died."""
+    daemon = flow.daemon
     if kind != "daemon":
-        pid = _find_worker(daemon)
+        pid = _find_worker(flow)
         with contextlib.suppress(ProcessLookupError):  # it ended a moment ago
             os.kill(pid, signal.SIGKILL)
             yield "worker"
@@ -157,9 +158,10 @@ def _strike(daemon: Daemon, kind: str, restarts: list[float]) -> Iterator[str]:
         restarts.append(time.monotonic() - began)
 
 
-def _find_worker(daemon: Daemon) -> int:
+def _find_worker(flow: _Flow) -> int:
     """A worker; waits while there is none, between two attempts."""
-    while not (pids := daemon.list_workers()):
+    while not (pids := flow.daemon.list_workers()):
+        flow.require_orders()
         time.sleep(0.02)
     return pids[0]
 
@@ -173,28 +175,31 @@ class _Flow:
         self.acknowledged: dict[str, int] = {}
         self.given_up = 0
         self._is_over = threading.Event()
+        self._failures: list[BaseException] = []
 
     @contextlib.contextmanager
     def ordering(self) -> Iterator[None]:
-        """Jobs are ordered as long as the block lasts; what goes wrong is raised at its end."""
-        failures: list[BaseException] = []
-
-        def order() -> None:
-            try:
-                while not self._is_over.wait(0.1):
-                    self._keep_busy()
-            except BaseException as exc:
-                failures.append(exc)
-
-        thread = threading.Thread(target=order, daemon=True)
+        """Jobs are ordered as long as the block lasts."""
+        thread = threading.Thread(target=self._order_all, daemon=True)
         thread.start()
         try:
             yield
         finally:
             self._is_over.set()
             thread.join()
-        if failures:
-            raise failures[0]
+        self.require_orders()
+
+    def require_orders(self) -> None:
+        """Raise what went wrong with ordering."""
+        if self._failures:
+            raise self._failures[0]
+
+    def _order_all(self) -> None:
+        try:
+            while not self._is_over.wait(0.1):
+                self._keep_busy()
+        except BaseException as exc:
+            self._failures.append(exc)
 
     def _keep_busy(self) -> None:
         self.daemon.lift_workers()

@@ -54,7 +54,7 @@ def test_write_disarms_special_tokens(make_writer):
 
 @pytest.fixture
 def short_patience(monkeypatch):
-    monkeypatch.setattr(prompts, "RENDER_SECONDS", 1)
+    monkeypatch.setattr(prompts, "RENDER_SECONDS", 0.5)
 
 
 TRAPS = [

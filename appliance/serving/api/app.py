@@ -73,9 +73,13 @@ def _shell(service: Service, endpoint: Endpoint) -> Callable[[Request], Awaitabl
 async def _answer_http_error(request: Request, error: Exception) -> Response:
     """Unknown paths and methods."""
     assert isinstance(error, HTTPException)
-    message = "There is nothing here." if error.status_code == 404 else str(error.detail)
-    headers = dict(error.headers or {})
-    return ApiError(error.status_code, message, code="unknown_url", headers=headers).respond()
+    is_unknown = error.status_code == 404
+    return ApiError(
+        error.status_code,
+        "There is nothing here." if is_unknown else f"{error.detail}.",
+        code="unknown_url" if is_unknown else None,
+        headers=dict(error.headers or {}),
+    ).respond()
 
 
 async def _chat(service: Service, request: Request) -> Response:
