@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict
 
 from appliance.recipe import Recipe
 
+STOP = "stop"
+"""The line that asks a worker to leave at the next safe point."""
+
 
 class TuneRequest(BaseModel):
     """What a person asked for; paths are absolute."""

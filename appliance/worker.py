@@ -37,7 +37,7 @@ from appliance.events import (
     encode_event,
     write_events_to,
 )
-from appliance.jobs import TuneRequest, WorkOrder
+from appliance.jobs import STOP, TuneRequest, WorkOrder
 from appliance.offline import go_offline
 from appliance.rundir import RunDir, close_to_others
 from appliance.units import format_bytes
@@ -45,9 +45,6 @@ from appliance.units import format_bytes
 PR_SET_PDEATHSIG = 1
 """From <linux/prctl.h>: the signal a process gets when its parent dies."""
 
-
-STOP = "stop"
-"""The line that asks a worker to leave at the next safe point."""
 
 ALIVE_SECONDS = 5.0
 """Between two signs of life."""

@@ -16,8 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from appliance.jobs import WorkOrder
-from appliance.worker import STOP
+from appliance.jobs import STOP, WorkOrder
 
 ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": str(2**28),

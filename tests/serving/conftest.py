@@ -67,7 +67,8 @@ class Serving:
             env=os.environ | {"OMP_NUM_THREADS": "1"} | (environment or {}),
         )
         line = self.process.stdout.readline()
-        assert line, self.process.stderr.read()
+        if not line:
+            raise AssertionError(f"the server did not start: {self.process.communicate()[1]}")
         ready = json.loads(line)
         self.address = ready["address"]
         self.root = self.address.removesuffix("/v1")
