@@ -62,7 +62,8 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     threading.Thread(target=_listen, args=(stop,), daemon=True).start()
-    threading.Thread(target=_tell_alive, args=(send,), daemon=True).start()
+    _tell_alive(send)  # before anything can fail: it carries the process number
+    threading.Thread(target=_keep_telling, args=(send,), daemon=True).start()
     try:
         failure = _run(order.request, send, stop)
     except ApplianceError as exc:  # the run folder itself cannot be used
@@ -122,13 +123,17 @@ def _listen(stop: threading.Event) -> None:
     os._exit(InterruptedRun.exit_code)  # every stage can be killed at any line
 
 
+def _keep_telling(send: OnEvent) -> None:
+    while True:
+        time.sleep(ALIVE_SECONDS)
+        _tell_alive(send)
+
+
 def _tell_alive(send: OnEvent) -> None:
     """A worker that says nothing here is stopped or gone; one that uses no time hangs."""
-    while True:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        resident_bytes = pages * os.sysconf("SC_PAGE_SIZE")
-        send(Alive(pid=os.getpid(), cpu_seconds=time.process_time(), resident_bytes=resident_bytes))
-        time.sleep(ALIVE_SECONDS)
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    resident_bytes = pages * os.sysconf("SC_PAGE_SIZE")
+    send(Alive(pid=os.getpid(), cpu_seconds=time.process_time(), resident_bytes=resident_bytes))
 
 
 def _describe_error(exc: ApplianceError) -> Failed:

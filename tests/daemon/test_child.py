@@ -148,8 +148,7 @@ def test_unit_tells_over_its_connection_what_stopped_it(order, run, manager):
 def test_unit_is_killed_though_it_does_not_listen(order, manager):
     path, workers = manager
     child = UnitChild(order, path)
-    lines = child.read_lines()
-    alive = next(event for event in map(json.loads, lines) if event["kind"] == "Alive")
+    alive = json.loads(next(child.read_lines()))
     child.know_pid(alive["pid"])
     with contextlib.suppress(ProcessLookupError):
         os.kill(alive["pid"], signal.SIGSTOP)
