@@ -20,6 +20,8 @@ Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 PackTokens = Annotated[int, Field(ge=32)]
 
+Words = Annotated[tuple[str, ...], Field(strict=False)]
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -30,7 +32,20 @@ class DocumentsRecipe(_Section):
 
     max_file_mebibytes: int = Field(64, ge=1, description="Larger files are skipped, and said.")
     seconds_per_file: float = Field(30.0, gt=0, description="Time limit of a converter.")
-    mask_secrets: bool = Field(True, description="Replace keys, passwords and account numbers.")
+    mask_secrets: bool = Field(
+        True, description="Replace keys, passwords, and numbers of accounts, cards and identities."
+    )
+    mask_contacts: bool = Field(
+        True, description="Replace e-mail and IP addresses and telephone numbers."
+    )
+    mask_words: Words = Field((), description="Names and code words to replace, or a file of them.")
+    mask_except: Words = Field((), description="What stays: `*@example.com`, or a kind, as `ip`.")
+    boilerplate: Literal["drop", "keep"] = Field(
+        "drop", description="Headers, footers and navigation that many files repeat."
+    )
+    near_duplicates: Literal["drop", "keep"] = Field(
+        "drop", description="Of documents that nearly repeat another, keep one, or all."
+    )
 
 
 class DatasetRecipe(_Section):
@@ -104,8 +119,11 @@ def load_recipe(path: Path | None, settings: tuple[str, ...] = ()) -> Recipe:
         RecipeError: the file is missing or not YAML, or keys or values are wrong (all of them).
     """
     tree = _read_yaml(path) if path else {}
+    if path:
+        _read_words(tree, path.parent, within=True)
     for setting in settings:
         _apply_setting(tree, setting)
+    _read_words(tree, Path())
     try:
         return Recipe.model_validate(tree)
     except ValidationError as exc:
@@ -162,6 +180,34 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             fix="start with a section, such as 'tune:'",
         )
     return tree
+
+
+def _read_words(tree: dict[str, Any], folder: Path, *, within: bool = False) -> None:
+    """Put the lines of the file that `documents.mask_words` names in its place.
+
+    The list is part of the recipe, so that another list is another run. A recipe may come from
+    somebody else, such as with a drop: it can only name a file in its own folder.
+    """
+    section = tree.get("documents")
+    name = section.get("mask_words") if isinstance(section, dict) else None
+    if not isinstance(section, dict) or not isinstance(name, str):
+        return
+    path = (folder / name).resolve()
+    fix = "name a text file with one name or code word a line, or write a list"
+    if within and not path.is_relative_to(folder.resolve()):
+        raise RecipeError(
+            f"documents.mask_words cannot be read from {name}",
+            why="a recipe may only name a file in its own folder",
+            fix="put the file beside the recipe, or use --set documents.mask_words=FILE",
+        )
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
+        raise RecipeError(
+            f"documents.mask_words cannot be read from {name}", why=str(reason), fix=fix
+        ) from exc
+    section["mask_words"] = [line.strip() for line in lines if line.strip()]
 
 
 def _apply_setting(tree: dict[str, Any], setting: str) -> None:

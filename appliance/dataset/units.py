@@ -69,7 +69,13 @@ def make_units(documents: list[DocumentBlocks], *, by_section: bool) -> list[Uni
         for turns, num_tokens in pairs:
             units.append(_make_conversation(len(units), item.document.number, turns, num_tokens))
     texts = {item.document.number: item.document.text for item in documents}
-    return _find_families(units, texts)
+    return _find_families(units, texts, {} if by_section else _list_kin(documents))
+
+
+def _list_kin(documents: list[DocumentBlocks]) -> dict[int, int]:
+    """Documents that near duplicates made a family, each with the number of the first."""
+    families = ((item.document.number, item.document.family) for item in documents)
+    return {number: family for number, family in families if family is not None}
 
 
 def _make_text_unit(number: int, document: int, blocks: tuple[Block, ...]) -> Unit:
@@ -125,8 +131,11 @@ def _group_by_section(blocks: Iterable[Block]) -> Iterator[tuple[Block, ...]]:
         yield tuple(section)
 
 
-def _find_families(units: list[Unit], texts: dict[int, str]) -> list[Unit]:
-    """Units that share most of their text get the number of the first of them."""
+def _find_families(units: list[Unit], texts: dict[int, str], kin: dict[int, int]) -> list[Unit]:
+    """Units that share most of their text get the number of the first of them.
+
+    So do the texts of documents of one family (`kin`), which share it in other words.
+    """
     shared: dict[bytes, list[int]] = defaultdict(list)
     sizes: Counter[int] = Counter()
     keys_by_unit = [list(_hash_parts(unit, texts)) for unit in units]
@@ -146,6 +155,12 @@ def _find_families(units: list[Unit], texts: dict[int, str]) -> list[Unit]:
         for other, size in overlap.items():
             if other < unit.number and 2 * size >= min(sizes[unit.number], sizes[other]):
                 parent[_find_root(parent, unit.number)] = _find_root(parent, other)
+    first_unit: dict[int, int] = {}
+    for unit in units:
+        family = None if unit.conversation else kin.get(unit.document)
+        if family is not None:
+            first = _find_root(parent, first_unit.setdefault(family, unit.number))
+            parent[_find_root(parent, unit.number)] = first
     return [replace(unit, family=_find_root(parent, unit.number)) for unit in units]
 
 

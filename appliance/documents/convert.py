@@ -3,11 +3,12 @@
 Started as `python -m appliance.documents.convert`, by its parent or as a unit of the service
 manager; its standard input is one end of a unix socket. It has a limit on memory, no network where
 the kernel allows that, ends with the other end of its socket, and may be killed at any moment. It
-needs no file system: each file comes as an open descriptor. Text leaves it clean and with its
-secrets masked, so that nothing else of a file ever reaches another process.
+needs no file system: each file comes as an open descriptor. Text leaves it clean and scrubbed, with
+a mark (`placeholders.py`) for each private value, which itself never reaches another process.
 
 A request is eight bytes of length, with the descriptor beside them, and as many of JSON: {"name",
-"max_bytes", "only_fallback", "mask_secrets", "seconds"}. A reply is the same without a descriptor.
+"max_bytes", "only_fallback", "scrub", "mark_key", "seconds"}. A reply is the same without a
+descriptor.
 """
 
 from __future__ import annotations
@@ -22,17 +23,21 @@ import socket
 import stat
 import struct
 import sys
+from collections import Counter
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
 from appliance.documents.clean import clean_text, clean_turn
+from appliance.documents.placeholders import drop_marks, make_mark
 from appliance.documents.readers.choose import read_file
-from appliance.documents.readers.extract import Conversation, UnreadableFile
-from appliance.documents.scrub import mask_secrets
+from appliance.documents.readers.extract import UnreadableFile
+from appliance.documents.scrub import ScrubPolicy, read_policy, scrub_text
 
 MEMORY_BYTES = 2**30
 """What reading one file may take, above what the process has when it starts."""
 
+_MAX_TITLE = 1_000
 _LENGTH = struct.Struct(">Q")
 _CLONE_NEWUSER, _CLONE_NEWNET, _PR_SET_PDEATHSIG = 0x10000000, 0x40000000, 1
 
@@ -96,7 +101,8 @@ def _answer(request: dict[str, Any], file: int) -> dict[str, Any]:
             _read_bytes(file, request["max_bytes"]),
             PurePath(request["name"]),
             only_fallback=request["only_fallback"],
-            should_mask=request["mask_secrets"],
+            policy=read_policy(request["scrub"]),
+            mark_key=bytes.fromhex(request["mark_key"]),
         )
     except UnreadableFile as exc:
         return {"reason": exc.reason, "fix": exc.fix}
@@ -110,7 +116,7 @@ def _answer(request: dict[str, Any], file: int) -> dict[str, Any]:
 
 
 def convert(
-    data: bytes, name: PurePath, *, only_fallback: bool, should_mask: bool
+    data: bytes, name: PurePath, *, only_fallback: bool, policy: ScrubPolicy, mark_key: bytes
 ) -> dict[str, Any]:
     """Read, clean and scrub one file.
 
@@ -118,33 +124,34 @@ def convert(
         data: its bytes.
         name: of the file; decides how it is read.
         only_fallback: leave out the first reader.
-        should_mask: whether secrets are replaced.
+        policy: which private values are replaced.
+        mark_key: under which their marks are made.
 
     Returns:
-        title, text, conversations, remark and num_secrets_masked, ready for JSON.
+        title, text, conversations, remark and masked (counts by kind), ready for JSON.
 
     Raises:
         UnreadableFile: no text can be taken from it.
     """
     extract = read_file(data, name, only_fallback=only_fallback)
     cleaned = clean_text(extract.text)
-    conversations: tuple[Conversation, ...] = tuple(
-        tuple((role, clean_turn(content)) for role, content in turns)
-        for turns in extract.conversations
-    )
+    masked: Counter[str] = Counter()
+
+    def scrub(text: str) -> str:
+        scrubbed, counts = scrub_text(drop_marks(text), policy, partial(make_mark, key=mark_key))
+        masked.update(counts)
+        return scrubbed
+
     title = cleaned.title or extract.title or name_title(name)
-    text, num_masked = cleaned.text, 0
-    if should_mask:
-        title, in_title = mask_secrets(title)
-        text, in_text = mask_secrets(text)
-        conversations, in_turns = _mask_conversations(conversations)
-        num_masked = in_title + in_text + in_turns
     return {
-        "title": title[:200],
-        "text": text,
-        "conversations": conversations,
+        "title": scrub(title[:_MAX_TITLE]),  # shortened when its marks are filled in
+        "text": scrub(cleaned.text),
+        "conversations": [
+            [(role, scrub(clean_turn(content))) for role, content in turns]
+            for turns in extract.conversations
+        ],
         "remark": extract.remark,
-        "num_secrets_masked": num_masked,
+        "masked": masked,
     }
 
 
@@ -166,21 +173,6 @@ def _read_bytes(descriptor: int, max_bytes: int) -> bytes:
     if len(data) > min(status.st_size, max_bytes):
         raise UnreadableFile("it grew while it was read", "run the same command again")
     return data
-
-
-def _mask_conversations(
-    conversations: tuple[Conversation, ...],
-) -> tuple[tuple[Conversation, ...], int]:
-    total = 0
-    masked = []
-    for turns in conversations:
-        new_turns = []
-        for role, content in turns:
-            clean, number = mask_secrets(content)
-            total += number
-            new_turns.append((role, clean))
-        masked.append(tuple(new_turns))
-    return tuple(masked), total
 
 
 if __name__ == "__main__":

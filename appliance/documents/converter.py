@@ -11,14 +11,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import appliance
 from appliance.documents.convert import MEMORY_BYTES
+from appliance.documents.placeholders import KEY_BYTES
 from appliance.documents.readers.office import FALLBACKS
+from appliance.documents.scrub import ScrubPolicy
 from appliance.errors import ResourceError
 
 PARSER_SOCKET = "APPLIANCE_PARSER_SOCKET"
@@ -54,6 +56,7 @@ class Converter:
     ) -> None:
         """Nothing starts before the first file."""
         self._memory_bytes = memory_bytes
+        self._mark_key = os.urandom(KEY_BYTES)  # the same for every process that takes over
         self._should_stop = should_stop
         self._channel: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -72,7 +75,7 @@ class Converter:
         self._kill()
 
     def convert(
-        self, path: Path, *, max_bytes: int, seconds: float, mask_secrets: bool
+        self, path: Path, *, max_bytes: int, seconds: float, policy: ScrubPolicy
     ) -> dict[str, Any] | ConversionFailure:
         """Read one file; if its reader hangs or dies, once more with the second reader.
 
@@ -80,7 +83,7 @@ class Converter:
             path: the file.
             max_bytes: size above which it is not read.
             seconds: time limit of each attempt.
-            mask_secrets: whether secrets are replaced.
+            policy: which private values are replaced.
 
         Returns:
             What `convert.convert` returns, or why there is nothing.
@@ -96,7 +99,8 @@ class Converter:
                 "name": path.name,
                 "max_bytes": max_bytes,
                 "only_fallback": only_fallback,
-                "mask_secrets": mask_secrets,
+                "scrub": asdict(policy),
+                "mark_key": self._mark_key.hex(),
                 "seconds": seconds,
             }
             try:

@@ -1,19 +1,23 @@
 """A folder of documents becomes a corpus: text, and a ledger with one verdict for every file.
 
-What a file is and how it is read is decided in `readers/`; this file asks, counts and writes.
+What a file is and how it is read is decided in `readers/`; this file asks, numbers private values
+and finds exact duplicates. What needs all documents at once is decided in `settle.py`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from appliance.documents.converter import ConversionFailure, Converter, ConverterStopped
 from appliance.documents.dedupe import fingerprint_text
+from appliance.documents.drafts import Drafts, is_set_aside
+from appliance.documents.placeholders import Placeholders
+from appliance.documents.scrub import ScrubPolicy, make_policy
+from appliance.documents.settle import MIN_CHARACTERS, count_characters, settle
 from appliance.documents.walk import Entry, fingerprint_entries, list_entries
 from appliance.errors import DocumentsError, InterruptedRun
 from appliance.events import Progress
@@ -22,10 +26,7 @@ from appliance.rundir import StageFolder
 from appliance.units import MIB, format_bytes
 from appliance.values import Corpus, Document, DocumentsFolder, FileVerdict, Turn
 
-_MIN_CHARACTERS = 20
-_SET_ASIDE = re.compile(
-    r"(?:^|[/ _.-])(?:archived?|old|backups?|copy|superseded|obsolete)(?:[/ _.)-]|$)", re.I
-)
+_MAX_TITLE = 200
 _SKIPPED: dict[str, tuple[str, str]] = {
     "recipe": ("it is a recipe, not a document", "nothing; rename it if it is a document"),
     "hidden": (
@@ -47,9 +48,8 @@ class _Tally:
 
     verdicts: Counter[str] = field(default_factory=Counter)
     first_by_hash: dict[str, str] = field(default_factory=dict)
-    num_documents: int = 0
-    num_characters: int = 0
-    num_secrets_masked: int = 0
+    placeholders: Placeholders = field(default_factory=Placeholders)
+    masked: Counter[str] = field(default_factory=Counter)
 
 
 def read_corpus(folder: DocumentsFolder, recipe: DocumentsRecipe, stage: StageFolder) -> Corpus:
@@ -67,44 +67,64 @@ def read_corpus(folder: DocumentsFolder, recipe: DocumentsRecipe, stage: StageFo
         DocumentsError: the folder changed meanwhile, or no file could be read.
         InterruptedRun: the person wants to stop.
     """
-    entries = _list_unchanged(folder)
+    entries = sorted(_list_unchanged(folder), key=is_set_aside)
     tally = _Tally()
-    documents_path, ledger_path = stage.folder / "documents.jsonl", stage.folder / "ledger.jsonl"
-    with (
-        documents_path.open("w", encoding="utf-8") as documents,
-        ledger_path.open("w", encoding="utf-8") as ledger,
-        Converter(stage.should_stop) as converter,
-    ):
-        for done, entry in enumerate(sorted(entries, key=_is_set_aside), start=1):
-            if stage.should_stop():
-                raise _interrupted(done - 1, len(entries))
-            try:
-                verdict = _judge(entry, recipe, converter, tally, documents)
-            except ConverterStopped as exc:
-                raise _interrupted(done - 1, len(entries)) from exc
-            tally.verdicts[verdict.verdict] += 1
-            tally.num_secrets_masked += verdict.num_secrets_masked
-            ledger.write(verdict.model_dump_json() + "\n")
-            stage.on_event(Progress(stage=stage.name, done=done, total=len(entries), unit="files"))
-    if not tally.num_documents:
-        raise _nothing_readable(folder, ledger_path)
+    verdicts = stage.folder / "verdicts.jsonl"
+    with Drafts(stage.folder / "drafts.jsonl") as drafts:
+        _read_files(entries, recipe, stage, drafts, tally, verdicts)
+        if not drafts:
+            raise _nothing_readable(folder, verdicts)
+        settled = settle(drafts, verdicts, recipe, stage.folder, lambda: _check_stop(stage))
+    verdicts.unlink()
     return Corpus(
         documents_file=stage.locate("documents.jsonl"),
         ledger_file=stage.locate("ledger.jsonl"),
+        boilerplate_file=stage.locate("boilerplate.jsonl"),
         num_files=len(entries),
-        num_used=tally.verdicts["used"],
-        num_duplicates=tally.verdicts["duplicate"],
-        num_skipped=tally.verdicts["skipped"],
-        num_documents=tally.num_documents,
-        num_characters=tally.num_characters,
-        num_secrets_masked=tally.num_secrets_masked,
-        sha256=_hash_file(documents_path),
+        num_used=settled.num_documents,
+        num_duplicates=tally.verdicts["duplicate"] + settled.num_near_duplicates,
+        num_near_duplicates=settled.num_near_duplicates,
+        num_skipped=tally.verdicts["skipped"] + settled.num_emptied,
+        num_documents=settled.num_documents,
+        num_characters=settled.num_characters,
+        num_secrets_masked=tally.masked.total(),
+        masked=dict(sorted(tally.masked.items())),
+        num_boilerplate_lines=settled.num_boilerplate_lines,
+        sha256=_hash_file(stage.folder / "documents.jsonl"),
     )
 
 
-def _is_set_aside(entry: Entry) -> bool:
-    """Whether the name says archive or copy: of two equal files, the other one is kept."""
-    return bool(_SET_ASIDE.search(entry.name))
+def _read_files(
+    entries: list[Entry],
+    recipe: DocumentsRecipe,
+    stage: StageFolder,
+    drafts: Drafts,
+    tally: _Tally,
+    verdicts: Path,
+) -> None:
+    """Read every file: its document becomes a draft, its verdict a line."""
+    policy = make_policy(recipe)
+    with verdicts.open("w", encoding="utf-8") as lines, Converter(stage.should_stop) as converter:
+        for done, entry in enumerate(entries, start=1):
+            if stage.should_stop():
+                raise _interrupted(done - 1, len(entries))
+            try:
+                verdict = _judge(entry, recipe, policy, converter, tally, drafts)
+            except ConverterStopped as exc:
+                raise _interrupted(done - 1, len(entries)) from exc
+            tally.verdicts[verdict.verdict] += 1
+            tally.masked.update(verdict.masked)
+            lines.write(verdict.model_dump_json() + "\n")
+            stage.on_event(Progress(stage=stage.name, done=done, total=len(entries), unit="files"))
+
+
+def _check_stop(stage: StageFolder) -> None:
+    if stage.should_stop():
+        raise InterruptedRun(
+            "stopped while duplicates were looked for",
+            why="the person asked for it",
+            fix="run the same command again",
+        )
 
 
 def _list_unchanged(folder: DocumentsFolder) -> list[Entry]:
@@ -129,9 +149,10 @@ def _list_unchanged(folder: DocumentsFolder) -> list[Entry]:
 def _judge(
     entry: Entry,
     recipe: DocumentsRecipe,
+    policy: ScrubPolicy,
     converter: Converter,
     tally: _Tally,
-    documents: TextIO,
+    drafts: Drafts,
 ) -> FileVerdict:
     """The verdict on one entry; its document is written if it is used."""
     if entry.kind != "file":
@@ -147,53 +168,53 @@ def _judge(
         entry.path,
         max_bytes=recipe.max_file_mebibytes * MIB,
         seconds=recipe.seconds_per_file,
-        mask_secrets=recipe.mask_secrets,
+        policy=policy,
     )
     if isinstance(reply, ConversionFailure):
         return _skip(entry, reply.reason, reply.fix)
-    return _accept(entry, reply, tally, documents)
+    return _accept(entry, reply, tally, drafts)
 
 
-def _accept(entry: Entry, reply: dict[str, Any], tally: _Tally, documents: TextIO) -> FileVerdict:
+def _accept(entry: Entry, reply: dict[str, Any], tally: _Tally, drafts: Drafts) -> FileVerdict:
+    fill_in = tally.placeholders.fill_in
     document = Document(
-        number=tally.num_documents,
+        number=len(drafts),
         source=entry.name,
-        title=reply["title"],
-        text=reply["text"],
+        title=fill_in(reply["title"])[:_MAX_TITLE],
+        text=fill_in(reply["text"]),
         conversations=tuple(
-            tuple(Turn(role=role, content=content) for role, content in turns)
+            tuple(Turn(role=role, content=fill_in(content)) for role, content in turns)
             for turns in reply["conversations"]
         ),
     )
-    num_characters = len(document.text) + sum(
-        len(turn.content) for turns in document.conversations for turn in turns
-    )
-    if num_characters < _MIN_CHARACTERS:
+    num_characters = count_characters(document)
+    if num_characters < MIN_CHARACTERS:
         return _skip(
             entry,
-            f"it holds {num_characters} characters of text, fewer than {_MIN_CHARACTERS}",
+            f"it holds {num_characters} characters of text, fewer than {MIN_CHARACTERS}",
             "nothing, if that is all it should say",
         )
-    key = fingerprint_text(document.text, document.conversations)
-    if key in tally.first_by_hash:
+    first = tally.first_by_hash.setdefault(
+        fingerprint_text(document.text, document.conversations), entry.name
+    )
+    if first != entry.name:
         return FileVerdict(
             path=entry.name,
             verdict="duplicate",
-            reason=f"it says the same as {tally.first_by_hash[key]}",
+            reason=f"it says the same as {first}",
             fix="nothing; remove one of the two if they should differ",
             num_bytes=entry.num_bytes,
+            duplicate_of=first,
         )
-    tally.first_by_hash[key] = entry.name
-    tally.num_documents += 1
-    tally.num_characters += num_characters
-    documents.write(document.model_dump_json() + "\n")
+    drafts.add(document, entry)
     return FileVerdict(
         path=entry.name,
         verdict="used",
         reason=reply["remark"],
         num_bytes=entry.num_bytes,
         num_characters=num_characters,
-        num_secrets_masked=reply["num_secrets_masked"],
+        num_secrets_masked=sum(reply["masked"].values()),
+        masked=reply["masked"],
     )
 
 

@@ -1,134 +1,184 @@
-"""Masking secrets: keys, passwords and account numbers never reach a model.
+"""Scrubbing: private values never reach a model.
 
-Each becomes a placeholder that says its kind, `[secret: access key]`, so that the sentence around
-it still reads. Patterns with a checksum or a fixed shape only: a false alarm costs a fact. Names,
-e-mail addresses and telephone numbers are not secrets here.
+Each becomes a placeholder that says its kind, so that the sentence around it still reads; the same
+value is the same placeholder everywhere. What a value looks like is decided in `scrubbing/`; this
+file cuts the text into pieces, asks every family, and replaces what they found.
+
+Patterns find what has a shape. They do not find names, addresses, or a secret told in plain words:
+those can be listed (`documents.mask_words`), or must not be in the folder.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 
-_SPACE_OR_DASH = str.maketrans("", "", " -")
+from appliance.documents.scrubbing.accounts import find_cards, find_ibans
+from appliance.documents.scrubbing.credentials import (
+    find_connection_strings,
+    find_keys,
+    find_passwords,
+    find_private_keys,
+    find_web_tokens,
+)
+from appliance.documents.scrubbing.finding import (
+    CONTACTS,
+    KINDS,
+    SECRETS,
+    Find,
+    Finding,
+    Kind,
+    Piece,
+)
+from appliance.documents.scrubbing.identities import find_identities
+from appliance.documents.scrubbing.internet import find_addresses, find_emails
+from appliance.documents.scrubbing.phones import find_phones
+from appliance.documents.scrubbing.vendor_keys import find_vendor_keys
+from appliance.documents.scrubbing.words import make_word_family
+from appliance.recipe import DocumentsRecipe
+
+_PIECE_CHARACTERS = 2**17
+_FAMILIES: tuple[tuple[Find, frozenset[Kind]], ...] = (
+    (find_web_tokens, frozenset({"jwt"})),
+    (find_connection_strings, frozenset({"connection_string"})),
+    (find_vendor_keys, frozenset({"api_key"})),
+    (find_keys, frozenset({"api_key"})),
+    (find_passwords, frozenset({"password"})),
+    (find_cards, frozenset({"card"})),
+    (find_ibans, frozenset({"iban"})),
+    (find_identities, frozenset({"national_id"})),
+    (find_emails, frozenset({"email"})),
+    (find_phones, frozenset({"phone"})),
+    (find_addresses, frozenset({"ip"})),
+)
 
 
-def mask_secrets(text: str) -> tuple[str, int]:
-    """Replace secrets by placeholders.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScrubPolicy:
+    """What is replaced.
+
+    Attributes:
+        kinds: of values.
+        words: names and code words to replace as well.
+        keep: values that stay, in any capitals; `*` stands for anything.
+    """
+
+    kinds: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind != "name")
+    words: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+
+
+def make_policy(recipe: DocumentsRecipe) -> ScrubPolicy:
+    """What a recipe asks for."""
+    stays = {_as_kind(entry) for entry in recipe.mask_except}
+    wanted = (SECRETS if recipe.mask_secrets else frozenset()) | (
+        CONTACTS if recipe.mask_contacts else frozenset()
+    )
+    return ScrubPolicy(
+        kinds=tuple(kind for kind in KINDS if kind in wanted and kind not in stays),
+        words=recipe.mask_words,
+        keep=tuple(entry for entry in recipe.mask_except if _as_kind(entry) not in KINDS),
+    )
+
+
+def read_policy(parts: dict[str, list[str]]) -> ScrubPolicy:
+    """A policy from JSON (`dataclasses.asdict` writes it)."""
+    kinds = tuple(kind for kind in KINDS if kind in parts["kinds"])
+    return ScrubPolicy(kinds=kinds, words=tuple(parts["words"]), keep=tuple(parts["keep"]))
+
+
+def _as_kind(entry: str) -> str:
+    return re.sub(r"[\s-]", "_", entry.strip().casefold())
+
+
+def scrub_text(
+    text: str, policy: ScrubPolicy, mark: Callable[[Kind, str], str]
+) -> tuple[str, Counter[Kind]]:
+    """Replace private values.
+
+    Args:
+        text: of a document.
+        policy: what is replaced.
+        mark: gives the text that takes the place of a value.
 
     Returns:
-        The text, and how many secrets were replaced.
+        The text, and how many values of each kind were replaced.
     """
-    total = 0
-    for kind, pattern, is_secret in _RULES:
-
-        def replace(
-            match: re.Match[str], kind: str = kind, is_secret: Callable[[str], bool] = is_secret
-        ) -> str:
-            nonlocal total
-            value = match["value"]
-            if not is_secret(value):
-                return match[0]
-            total += 1
-            start, end = match.span("value")
-            offset = match.start()
-            return f"{match[0][: start - offset]}[secret: {kind}]{match[0][end - offset :]}"
-
-        text = pattern.sub(replace, text)
-    return text, total
+    parts: list[str] = []
+    counts: Counter[Kind] = Counter()
+    done = 0
+    for finding in find_private(text, policy):
+        parts += [text[done : finding.start], mark(finding.kind, text[finding.start : finding.end])]
+        counts[finding.kind] += 1
+        done = finding.end
+    return "".join([*parts, text[done:]]), counts
 
 
-def passes_luhn(value: str) -> bool:
-    """Whether the digits of a card number add up. Source: H. P. Luhn, US patent 2950048 (1960)."""
-    digits = [int(digit) for digit in value if digit.isdigit()]
-    doubled = [digit * 2 - 9 * (digit > 4) for digit in digits[-2::-2]]
-    return len(set(digits)) > 1 and (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+def find_private(text: str, policy: ScrubPolicy) -> list[Finding]:
+    """Private values of a text in order, none overlapping another, without those to keep."""
+    if not policy.kinds and not policy.words:
+        return []
+    found = [
+        Finding(kind=each.kind, start=each.start + offset, end=each.end + offset)
+        for offset, piece in _cut(text)
+        for each in _ask_families(piece, policy)
+    ]
+    if "private_key" in policy.kinds:
+        found += find_private_keys(Piece(text))  # these have many lines
+    is_kept = _compile_keep(policy.keep)
+    kept = (each for each in found if not is_kept(text[each.start : each.end]))
+    return _join_overlaps(kept)
 
 
-def passes_mod97(value: str) -> bool:
-    """Whether the check digits of an account number are right. Source: ISO 13616, ISO 7064."""
-    compact = value.translate(_SPACE_OR_DASH).upper()
-    if not 15 <= len(compact) <= 34:
-        return False
-    moved = compact[4:] + compact[:4]
-    return int("".join(str(int(char, 36)) for char in moved)) % 97 == 1
+def _ask_families(piece: Piece, policy: ScrubPolicy) -> Iterator[Finding]:
+    for find, kinds in _FAMILIES:
+        if kinds.issubset(policy.kinds):
+            yield from find(piece)
+    if policy.words:
+        yield from make_word_family(policy.words)(piece)
 
 
-def _looks_chosen(value: str) -> bool:
-    """Whether a word after `password:` is one, not prose such as `required` or `see below`."""
-    value = value.rstrip(".,;)")
-    if len(value) < 5 or value.startswith("["):
-        return False
-    has_digit = any(map(str.isdigit, value))
-    has_letter = any(map(str.isalpha, value))
-    has_sign = bool(re.search(r"[!@#$%^&*+=?~]", value.strip("*")))
-    return (has_digit and has_letter) or (has_sign and has_letter)
+def _cut(text: str) -> Iterator[tuple[int, Piece]]:
+    """Pieces that end with a line (a very long line is cut at a space), with their places.
+
+    Pieces bound the memory that a family takes, whatever the size of the file.
+    """
+    start = 0
+    while start < len(text):
+        end = min(len(text), start + _PIECE_CHARACTERS)
+        if end < len(text):
+            end = _find_cut(text, start, end)
+        yield start, Piece(text[start:end])
+        start = end
 
 
-def _looks_random(value: str) -> bool:
-    """Whether a long word mixes digits with letters, as keys do and words do not."""
-    return any(map(str.isdigit, value)) and any(map(str.isalpha, value))
+def _find_cut(text: str, start: int, end: int) -> int:
+    for separator in ("\n", " "):
+        place = text.rfind(separator, start, end)
+        if place > start:
+            return place + 1
+    return end
 
 
-def _always(_: str) -> bool:
-    return True
+def _join_overlaps(found: Iterable[Finding]) -> list[Finding]:
+    """Findings that touch the same characters become one, of the kind with the highest rank."""
+    joined: list[Finding] = []
+    for each in sorted(found, key=lambda finding: (finding.start, finding.end)):
+        if joined and each.start < joined[-1].end:
+            last = joined.pop()
+            kind = min(last.kind, each.kind, key=KINDS.index)
+            each = Finding(kind=kind, start=last.start, end=max(last.end, each.end))
+        joined.append(each)
+    return joined
 
 
-def _rule(
-    kind: str, pattern: str, is_secret: Callable[[str], bool] = _always
-) -> tuple[str, re.Pattern[str], Callable[[str], bool]]:
-    return kind, re.compile(pattern), is_secret
-
-
-_RULES = (
-    _rule(
-        "private key",
-        r"(?P<value>-----BEGIN [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
-        r"(?:[\s\S]{0,20000}?-----END [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----|[^\n]{0,20000}))",
-    ),
-    _rule("token", r"(?P<value>\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,})"),
-    _rule("access key", r"(?P<value>\b(?:AKIA|ASIA|AGPA|AIDA|AROA)[0-9A-Z]{16}\b)"),
-    _rule(
-        "access key",
-        r"(?i)aws.{0,20}secret.{0,20}?[:=]\s*[\"']?(?P<value>[A-Za-z0-9/+=]{40})(?![A-Za-z0-9/+=])",
-    ),
-    _rule(
-        "token",
-        r"(?P<value>\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
-        r"|xox[abprs]-[A-Za-z0-9-]{10,}|sk_(?:live|test)_[A-Za-z0-9]{16,}"
-        r"|sk-[A-Za-z0-9_-]{20,}|hf_[A-Za-z0-9]{20,}|AIza[\w-]{35}|npm_[A-Za-z0-9]{30,}))",
-    ),
-    _rule("token", r"(?i)\bbearer\s+(?P<value>[A-Za-z0-9._~+/-]{16,}=*)", _looks_random),
-    _rule(
-        "token",
-        r"(?i)\b(?:api|access|auth|secret|client|account|shared|service)[ _-]?"
-        r"(?:key|token|secret)[\"']?\s{0,3}(?:is|:|=)\s{0,3}[\"']?"
-        r"(?P<value>[A-Za-z0-9._~+/=-]{12,})",
-        _looks_random,
-    ),
-    _rule(
-        "login",
-        r"\b[a-zA-Z][a-zA-Z0-9+.-]{1,20}://(?P<value>[^\s:/@\[]{1,100}:[^\s/@]{1,200})@",
-    ),
-    _rule(
-        "password",
-        r"(?i)\b(?:pass(?:word|wort|code|phrase|wd)?|pwd|kennwort|pin code)\b[\"']?"
-        r"\s{0,3}(?:is|:|=)\s{0,3}[\"']?(?P<value>[^\s\"'<>|;,]{5,128})",
-        _looks_chosen,
-    ),
-    _rule(
-        "card number",
-        r"(?<![\w.-])(?P<value>(?:4\d{3}|5[1-5]\d{2}|2[2-7]\d{2}|6011|65\d{2})"
-        r"(?:[ -]?\d{4}){3}|3[47]\d{2}[ -]?\d{6}[ -]?\d{5})(?![\w-]|\.\d)",
-        passes_luhn,
-    ),
-    _rule(
-        "account number",
-        r"\b(?P<value>[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?)\b",
-        passes_mod97,
-    ),
-    _rule(
-        "social security number",
-        r"(?<![\w-])(?P<value>(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4})(?![\w-])",
-    ),
-)
+@lru_cache(maxsize=4)
+def _compile_keep(patterns: tuple[str, ...]) -> Callable[[str], bool]:
+    if not patterns:
+        return lambda _: False
+    pattern = re.compile("|".join(fnmatch.translate(each.casefold()) for each in patterns))
+    return lambda value: pattern.match(value.casefold()) is not None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from appliance.values.record import Value
 
 
@@ -33,7 +35,10 @@ class FileVerdict(Value):
         fix: what the owner can do about it.
         num_bytes: size of the file.
         num_characters: characters of clean text taken from it.
-        num_secrets_masked: secrets replaced in it.
+        num_secrets_masked: private values replaced in it, of all kinds.
+        masked: the same by kind, such as `email` or `api_key`.
+        duplicate_of: the file that is kept instead of this one.
+        num_boilerplate_lines: lines taken out because many files repeat them.
     """
 
     path: str
@@ -43,6 +48,9 @@ class FileVerdict(Value):
     num_bytes: int = 0
     num_characters: int = 0
     num_secrets_masked: int = 0
+    masked: dict[str, int] = Field(default_factory=dict)
+    duplicate_of: str = ""
+    num_boilerplate_lines: int = 0
 
 
 class Turn(Value):
@@ -61,6 +69,7 @@ class Document(Value):
         title: from the document itself, else from its name.
         text: clean markdown; may be empty when the document is only conversations.
         conversations: chats, tickets and question-answer rows found in it.
+        family: number of the first document that says half the same; none without such a relative.
     """
 
     number: int
@@ -68,6 +77,7 @@ class Document(Value):
     title: str
     text: str
     conversations: tuple[tuple[Turn, ...], ...] = ()
+    family: int | None = None
 
 
 class Corpus(Value):
@@ -76,7 +86,13 @@ class Corpus(Value):
     Attributes:
         documents_file: JSON lines of Document.
         ledger_file: JSON lines of FileVerdict, one for every file of the folder.
+        num_duplicates: files that repeat another one, exactly or nearly.
+        num_near_duplicates: of these, nearly.
         num_characters: characters of clean text, conversations included.
+        num_secrets_masked: private values replaced, of all kinds.
+        masked: the same by kind, such as `email` or `api_key`.
+        num_boilerplate_lines: lines taken out because many files repeat them.
+        boilerplate_file: JSON lines: text, from how many files it was taken, which file keeps it.
         sha256: over documents_file.
     """
 
@@ -90,3 +106,7 @@ class Corpus(Value):
     num_characters: int
     num_secrets_masked: int
     sha256: str
+    num_near_duplicates: int = 0
+    masked: dict[str, int] = Field(default_factory=dict)
+    num_boilerplate_lines: int = 0
+    boilerplate_file: str = ""

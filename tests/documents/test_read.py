@@ -13,6 +13,7 @@ import pytest
 from appliance.documents import converter as converter_module
 from appliance.documents.converter import ConversionFailure, Converter
 from appliance.documents.read import read_corpus
+from appliance.documents.scrub import ScrubPolicy
 from appliance.documents.walk import scan_folder
 from appliance.errors import DocumentsError, InterruptedRun
 from appliance.events import Progress
@@ -63,12 +64,51 @@ def test_secrets_are_masked_and_counted_and_never_written(docs: Path, read_folde
     assert reading.corpus.num_secrets_masked == 2
     assert reading.verdicts["handover.txt"].num_secrets_masked == 2
     assert KEY not in reading.written and "Tr0ub4dor" not in reading.written
-    assert "[secret: access key]" in reading.documents["handover.txt"].text
+    assert reading.verdicts["handover.txt"].masked == {"api_key": 1, "password": 1}
+    text = reading.documents["handover.txt"].text
+    assert "The key is <API_KEY_1>." in text and "password: <PASSWORD_1>" in text
 
 
 def test_secrets_stay_when_the_recipe_says_so(docs: Path, read_folder: ReadFolder):
     (docs / "handover.txt").write_text(f"The key is {KEY}, keep it well.\n")
     assert KEY in read_folder(docs, mask_secrets=False).documents["handover.txt"].text
+
+
+def test_private_values_never_leave_the_converter(docs: Path):
+    (docs / "handover.txt").write_text(f"{KEY} bob@example.org DE89370400440532013000")
+    with Converter(lambda: False) as converter:
+        reply = converter.convert(
+            docs / "handover.txt", max_bytes=2**20, seconds=20.0, policy=ScrubPolicy()
+        )
+    assert isinstance(reply, dict)
+    assert reply["masked"] == {"api_key": 1, "email": 1, "iban": 1}
+    assert not any(value in repr(reply) for value in (KEY, "bob", "DE89", "3704"))
+
+
+def test_same_value_has_the_same_number_in_all_documents(docs: Path, read_folder: ReadFolder):
+    (docs / "a.txt").write_text("Write to ada@example.org or to bob@example.org today.")
+    (docs / "b.txt").write_text("Or was it Bob@Example.org whom we asked yesterday?")
+    (docs / "c.jsonl").write_text(
+        '{"messages": [{"role": "user", "content": "Whom do I ask?"},'
+        ' {"role": "assistant", "content": "Ask bob@example.org, he knows it all."}]}\n'
+    )
+    documents = read_folder(docs).documents
+    assert documents["a.txt"].text == "Write to <EMAIL_1> or to <EMAIL_2> today."
+    assert "<EMAIL_2>" in documents["b.txt"].text
+    assert "<EMAIL_2>" in documents["c.jsonl"].conversations[0][1].content
+
+
+def test_numbers_go_on_when_the_converter_is_replaced(docs: Path):
+    # oracle: the key of the marks outlives the process
+    (docs / "mail.txt").write_text("Write to ada@example.org, she will know.")
+    options = {"max_bytes": 2**20, "seconds": 20.0, "policy": ScrubPolicy()}
+    with Converter(lambda: False) as converter:
+        first = converter.convert(docs / "mail.txt", **options)
+        process = converter._process
+        assert process is not None
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert converter.convert(docs / "mail.txt", **options) == first
 
 
 def test_events_hold_counts_and_no_names(docs: Path, read_folder: ReadFolder):
@@ -143,7 +183,7 @@ def test_stop_ends_between_files(docs: Path, read_folder: ReadFolder):
 
 
 def test_converter_replaces_a_process_that_died(docs: Path):
-    options = {"max_bytes": 2**20, "seconds": 20.0, "mask_secrets": True}
+    options = {"max_bytes": 2**20, "seconds": 20.0, "policy": ScrubPolicy()}
     with Converter(lambda: False) as converter:
         assert isinstance(converter.convert(docs / "good.md", **options), dict)
         process = converter._process
@@ -163,7 +203,9 @@ def test_converter_kills_a_reader_that_hangs(docs: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(converter_module.subprocess, "Popen", start_hanging)
     began = time.monotonic()
     with Converter(lambda: False) as converter:
-        reply = converter.convert(docs / "good.md", max_bytes=2**20, seconds=0.3, mask_secrets=True)
+        reply = converter.convert(
+            docs / "good.md", max_bytes=2**20, seconds=0.3, policy=ScrubPolicy()
+        )
     assert isinstance(reply, ConversionFailure)
     assert reply.reason == "reading took longer than 0.3 s"
     assert time.monotonic() - began < 5
@@ -171,7 +213,7 @@ def test_converter_kills_a_reader_that_hangs(docs: Path, monkeypatch: pytest.Mon
 
 def test_converter_survives_a_reader_that_wants_all_memory(docs: Path):
     (docs / "nested.json").write_text("[" + "[1]," * 1_500_000 + "1]")  # 6 MB, 130 MB as lists
-    options = {"max_bytes": 2**30, "seconds": 30.0, "mask_secrets": True}
+    options = {"max_bytes": 2**30, "seconds": 30.0, "policy": ScrubPolicy()}
     with Converter(lambda: False, memory_bytes=64 * 2**20) as converter:
         reply = converter.convert(docs / "nested.json", **options)
         assert isinstance(reply, ConversionFailure)
