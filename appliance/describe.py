@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from appliance.units import format_bytes, format_count, format_seconds, format_share
+from appliance.units import format_bytes, format_count, format_seconds, format_share, format_tally
 from appliance.values import (
     Bundle,
     Corpus,
@@ -34,16 +34,19 @@ def describe_hardware(hardware: Hardware) -> str:
 
 
 def describe_corpus(corpus: Corpus) -> str:
-    """Files by verdict, and secrets masked."""
+    """Files by verdict, and what was masked or taken out."""
+    near = f" ({corpus.num_near_duplicates} nearly)" if corpus.num_near_duplicates else ""
     remarks = [
-        f"{corpus.num_duplicates} duplicate{'s' * (corpus.num_duplicates != 1)}",
+        f"{corpus.num_duplicates} duplicate{'s' * (corpus.num_duplicates != 1)}{near}",
         f"{corpus.num_skipped} skipped",
-        f"{corpus.num_secrets_masked} secret{'s' * (corpus.num_secrets_masked != 1)} masked",
     ]
+    if corpus.num_boilerplate_lines:
+        remarks.append(f"{corpus.num_boilerplate_lines:,} lines of boilerplate taken out")
+    masked = format_tally(corpus.masked)
     return (
         f"{corpus.num_used:,} of {corpus.num_files:,} files used · "
         f"{format_count(corpus.num_characters)} characters ({', '.join(remarks)}; "
-        f"ledger: {corpus.ledger_file})"
+        f"masked: {masked}; ledger: {corpus.ledger_file})"
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 GIB = 2**30
 MIB = 2**20
 
@@ -38,3 +40,9 @@ def format_seconds(seconds: float) -> str:
 def format_share(share: float) -> str:
     """`98.7 %`."""
     return f"{100 * share:.1f} %"
+
+
+def format_tally(counts: Mapping[str, int]) -> str:
+    """`20 email, 3 api key`, the most frequent first; `nothing`."""
+    rows = sorted(counts.items(), key=lambda row: (-row[1], row[0]))
+    return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in rows) or "nothing"

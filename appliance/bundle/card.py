@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from appliance import __version__
-from appliance.units import format_bytes, format_count, format_seconds, format_share
+from appliance.units import format_bytes, format_count, format_seconds, format_share, format_tally
 from appliance.values import (
     BaseSpec,
     Corpus,
@@ -122,7 +122,9 @@ Method: {_METHODS[tuned.method]} (rank {plan.rank}, learning rate {tuned.lr:g}, 
 |---|---|
 | files found / used / duplicates / skipped | {_list(verdicts)} |
 | documents for training / choices / verdict | {_list(s.num_documents for s in splits)} |
-| secrets masked | {corpus.num_secrets_masked} |
+| of the duplicates, nearly the same | {corpus.num_near_duplicates} |
+| lines of boilerplate taken out | {corpus.num_boilerplate_lines} |
+| private values masked | {format_tally(corpus.masked)} |
 | tokens of training examples | {dataset.train.num_tokens:,} |
 | of these supervised | {dataset.train.num_labels:,} |
 | tokens read in training | {tuned.num_tokens:,} |
