@@ -9,6 +9,7 @@ from pathlib import Path
 
 from appliance import describe
 from appliance.bases.catalogue import find_bases
+from appliance.bundle.keys import load_signing_key, locate_keys
 from appliance.bundle.pack import pack
 from appliance.dataset.build import build_dataset
 from appliance.documents.read import read_corpus
@@ -56,6 +57,7 @@ def tune(request: TuneRequest, run: RunDir) -> TuneResult:
     def say(label: str, text: str, detail: str = "") -> None:
         run.on_event(Line(label=label, text=text, detail=detail))
 
+    load_signing_key(locate_keys())  # one that cannot be used is told now, not after the training
     hardware = probe(run.path)
     say("Hardware", describe.describe_hardware(hardware))
     folder = scan_folder(Path(request.documents))
@@ -82,8 +84,9 @@ def tune(request: TuneRequest, run: RunDir) -> TuneResult:
     )
     say("Export", describe.describe_parity(proven.parity, proven.onnx.num_bytes))
     bundle = run.stage(
-        "bundle", pack, proven.onnx, spec, plan, tuned, report, proven.parity, corpus, dataset
-    )
+        "bundle", pack, proven.onnx, spec, plan, tuned, report, proven.parity, corpus, dataset,
+        recipe,
+    )  # fmt: skip
     say("Bundle", describe.describe_bundle(str(run.path / bundle.folder), bundle))
     say("Next", f'appliance chat {run.path} -m "a question about your documents"')
     return _collect(run, plan, corpus, spec, dataset, tuned, report, proven, bundle)

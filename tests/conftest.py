@@ -12,6 +12,7 @@ from appliance.offline import go_offline
 go_offline()
 os.environ["APPLIANCE_SOCKET"] = ""  # a service of the person who runs the tests is not ours
 os.environ["HF_HUB_CACHE"] = "/nonexistent"  # nor are their models
+os.environ["APPLIANCE_KEYS"] = "/nonexistent"  # nor their keys
 
 ROOT = Path(__file__).resolve().parent.parent
 EMBEDDED = ROOT / "appliance" / "bases" / "embedded"

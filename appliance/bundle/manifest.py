@@ -16,6 +16,9 @@ from appliance.values import Method, Precision, Value
 MANIFEST = "manifest.json"
 """Name of the manifest inside a bundle."""
 
+ATTESTATION = "attestation.json"
+"""Name of the envelope that vouches for the manifest, and so cannot stand in it."""
+
 
 class FileEntry(Value):
     """One file of a bundle.
@@ -40,7 +43,7 @@ class Manifest(Value):
         created: UTC, ISO 8601.
         base: name of the base model.
         licence: of the base model.
-        files: every file but this one, sorted by path.
+        files: every file but this one and the attestation, sorted by path.
     """
 
     schema_version: Literal[1] = 1
@@ -60,13 +63,13 @@ class Manifest(Value):
 
 
 def list_files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Every entry below a bundle but plain folders and the manifest, with its relative name.
+    """Every entry below a bundle but plain folders, manifest and attestation, with relative names.
 
     Symbolic links are given as they are, never followed.
     """
     for path in sorted(_walk(folder)):
         name = path.relative_to(folder).as_posix()
-        if name != MANIFEST:
+        if name not in (MANIFEST, ATTESTATION):
             yield name, path
 
 

@@ -16,10 +16,22 @@ from pathlib import Path
 from typing import Any
 
 from appliance import __version__
+from appliance.bundle.attest import seal, write_statement
+from appliance.bundle.bom import BOM, write_bom
 from appliance.bundle.card import write_card
-from appliance.bundle.manifest import MANIFEST, FileEntry, Manifest, hash_file, list_files
+from appliance.bundle.keys import load_signing_key, locate_keys
+from appliance.bundle.manifest import (
+    ATTESTATION,
+    MANIFEST,
+    FileEntry,
+    Manifest,
+    hash_file,
+    list_files,
+)
+from appliance.bundle.provenance import DOCUMENTS, describe_build, list_documents
 from appliance.errors import ExportError
 from appliance.files import sync, write_text
+from appliance.recipe import Recipe
 from appliance.rundir import StageFolder
 from appliance.values import (
     BaseSpec,
@@ -46,11 +58,14 @@ def pack(
     parity: ParityReport,
     corpus: Corpus,
     dataset: Dataset,
+    recipe: Recipe,
     stage: StageFolder,
     *,
     read_clock: Callable[[], float] = time.time,
 ) -> Bundle:
-    """Put the bundle together in the folder of its stage; the manifest is written last.
+    """Put the bundle together in the folder of its stage: manifest and attestation come last.
+
+    It is signed when this user has a key (`keys.py`).
 
     Args:
         onnx: the model that ships.
@@ -61,6 +76,7 @@ def pack(
         parity: how the shipped model compares with the tuned one.
         corpus: counts of the documents.
         dataset: counts of the examples.
+        recipe: what a person decided.
         stage: where to write.
         read_clock: seconds since 1970.
 
@@ -69,6 +85,7 @@ def pack(
 
     Raises:
         ExportError: the ONNX folder is not the one that passed parity.
+        BundleError: the signing key cannot be used.
     """
     if onnx.precision != parity.shipped:
         raise ExportError(
@@ -87,10 +104,17 @@ def pack(
     _write_reports(folder / "reports", plan, tuned, report, parity, corpus, dataset)
     card = write_card(onnx, base, plan, tuned, report, parity, corpus, dataset)
     write_text(folder / "MODEL_CARD.md", card)
-    created = datetime.datetime.fromtimestamp(read_clock(), datetime.UTC)
+    created = datetime.datetime.fromtimestamp(read_clock(), datetime.UTC).isoformat(
+        timespec="seconds"
+    )
+    _write_json(folder / DOCUMENTS, list_documents(stage.open(corpus.ledger_file)))
+    documents_sha256 = hash_file(folder / DOCUMENTS)
+    _write_json(
+        folder / BOM, write_bom(base, tuned, report, corpus, dataset, documents_sha256, created)
+    )
     manifest = Manifest(
         product_version=__version__,
-        created=created.isoformat(timespec="seconds"),
+        created=created,
         base=base.name,
         licence=base.licence,
         method=tuned.method,
@@ -98,9 +122,13 @@ def pack(
         files=tuple(_list_entries(folder)),
     )
     write_text(folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
+    manifest_sha256 = hash_file(folder / MANIFEST)
+    provenance = describe_build(recipe, plan, base, documents_sha256, created)
+    statement = write_statement(manifest_sha256, provenance)
+    write_text(folder / ATTESTATION, seal(statement, load_signing_key(locate_keys())))
     return Bundle(
         folder=stage.name,
-        manifest_sha256=hash_file(folder / MANIFEST),
+        manifest_sha256=manifest_sha256,
         num_bytes=manifest.num_bytes,
     )
 
@@ -148,7 +176,8 @@ def _write_reports(
         "parity": parity.model_dump(mode="json"),
         "ledger": {
             "corpus": corpus.model_dump(
-                mode="json", exclude={"documents_file", "ledger_file", "sha256"}
+                mode="json",
+                exclude={"documents_file", "ledger_file", "boilerplate_file", "sha256"},
             ),
             "dataset": dataset.model_dump(
                 mode="json",
@@ -162,5 +191,9 @@ def _write_reports(
     }
     folder.mkdir()
     for name, body in reports.items():
-        write_text(folder / f"{name}.json", json.dumps(body, indent=1) + "\n")
+        _write_json(folder / f"{name}.json", body)
     sync(folder)
+
+
+def _write_json(path: Path, body: object) -> None:
+    write_text(path, json.dumps(body, indent=1) + "\n")

@@ -6,12 +6,20 @@ Needs nothing but the standard library and the records; works on a copy of a bun
 from __future__ import annotations
 
 import json
+import os
 import stat
 from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
-from appliance.bundle.manifest import MANIFEST, FileEntry, Manifest, hash_file, list_files
+from appliance.bundle.manifest import (
+    ATTESTATION,
+    MANIFEST,
+    FileEntry,
+    Manifest,
+    hash_file,
+    list_files,
+)
 from appliance.errors import BundleError
 
 _COPY_AGAIN = "copy the bundle again from where it was made, or make it again"
@@ -54,7 +62,10 @@ def verify_bundle(path: Path) -> Manifest:
     """
     folder = find_bundle(path)
     present = dict(list_files(folder))
-    for name, file in {MANIFEST: folder / MANIFEST, **present}.items():
+    beside = {name: folder / name for name in (MANIFEST, ATTESTATION)}
+    for name, file in {**beside, **present}.items():
+        if name == ATTESTATION and not os.path.lexists(file):
+            continue  # whether there must be one is the caller's question
         if not stat.S_ISREG(file.lstat().st_mode):
             raise BundleError(
                 f"the bundle holds {name}, which is not a plain file",
@@ -111,7 +122,9 @@ def _is_inside(name: str) -> bool:
     path = PurePosixPath(name)
     plain = "\\" not in name and "\0" not in name and ":" not in name
     inside = not path.is_absolute() and ".." not in path.parts and path.parts
-    return bool(plain and inside and path.as_posix() == name and name != MANIFEST)
+    return bool(
+        plain and inside and path.as_posix() == name and name not in (MANIFEST, ATTESTATION)
+    )
 
 
 def _check_file(entry: FileEntry, path: Path | None) -> None:

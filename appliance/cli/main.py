@@ -22,6 +22,7 @@ VERBS = {
     "chat": "Talk to the model in a bundle.",
     "serve": "Serve a bundle through an OpenAI-compatible API.",
     "verify": "Check that a bundle is whole and unchanged.",
+    "keys": "Sign bundles, and say whose signatures are believed.",
     "bases": "List, show, import, check and remove base models.",
     "jobs": "See and steer the jobs of the service.",
     "daemon": "Run the service: jobs in the background, through crashes and reboots.",

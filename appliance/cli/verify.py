@@ -15,20 +15,24 @@ Example:
 
 @click.command(epilog=EXAMPLE)
 @click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--signed", is_flag=True, help="Refuse a bundle that no trusted key signed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def verify(bundle: Path, as_json: bool) -> None:
-    """Check every file of BUNDLE against its manifest.
+def verify(bundle: Path, signed: bool, as_json: bool) -> None:
+    """Check every file of BUNDLE against its manifest, and who vouches for that.
 
     BUNDLE is the folder of a bundle, or of the run that made it. Anything missing, changed or
-    added is named, and the exit code is 10.
+    added is named, and the exit code is 10; so it is when a signature is wrong.
     """
+    from appliance.bundle.keys import locate_keys
     from appliance.bundle.manifest import MANIFEST, hash_file
+    from appliance.bundle.signing import check_attestation, describe_signers
     from appliance.bundle.verify import find_bundle, verify_bundle
     from appliance.cli.output import print_json, print_row
     from appliance.units import format_bytes
 
     folder = find_bundle(bundle)
     manifest = verify_bundle(folder)
+    attested = check_attestation(folder, locate_keys(), must_be_signed=signed)
     sha256 = hash_file(folder / MANIFEST)
     if as_json:
         body = manifest.model_dump(mode="json", exclude={"files"})
@@ -38,6 +42,8 @@ def verify(bundle: Path, as_json: bool) -> None:
             "manifest_sha256": sha256,
             "num_files": len(manifest.files),
             "num_bytes": manifest.num_bytes,
+            "signed_by": attested.signers if attested else (),
+            "unknown_signers": attested.unknown if attested else (),
         }
         print_json(body)
         return
@@ -45,4 +51,5 @@ def verify(bundle: Path, as_json: bool) -> None:
     print_row("Files", f"{len(manifest.files)} · {format_bytes(manifest.num_bytes)}")
     print_row("Model", f"{manifest.base} · {manifest.method} · {manifest.precision}")
     print_row("Made", f"{manifest.created} by appliance {manifest.product_version}")
+    print_row("Signed", describe_signers(attested))
     print_row("sha256", sha256)

@@ -34,6 +34,7 @@ class FileVerdict(Value):
         reason: why it was not used (empty if used without remarks).
         fix: what the owner can do about it.
         num_bytes: size of the file.
+        sha256: of its content, hexadecimal; "" where it was not read to its end.
         num_characters: characters of clean text taken from it.
         num_secrets_masked: private values replaced in it, of all kinds.
         masked: the same by kind, such as `email` or `api_key`.
@@ -46,6 +47,7 @@ class FileVerdict(Value):
     reason: str = ""
     fix: str = ""
     num_bytes: int = 0
+    sha256: str = ""
     num_characters: int = 0
     num_secrets_masked: int = 0
     masked: dict[str, int] = Field(default_factory=dict)

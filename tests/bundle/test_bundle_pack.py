@@ -23,6 +23,9 @@ def test_pack_puts_model_reports_card_and_manifest_together(packed):
         "reports/evaluation.json",
         "reports/parity.json",
         "reports/ledger.json",
+        "reports/documents.json",
+        "reports/bom.cdx.json",
+        "attestation.json",
         "MODEL_CARD.md",
         "manifest.json",
     }

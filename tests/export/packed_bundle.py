@@ -9,6 +9,7 @@ from exported_model import EMBEDDED, build, get_run, make_stage
 
 from appliance.bundle.pack import pack
 from appliance.events import ignore_event
+from appliance.recipe import DocumentsRecipe, Recipe
 from appliance.rundir import RunDir
 from appliance.values import (
     BaseSpec,
@@ -16,6 +17,7 @@ from appliance.values import (
     Corpus,
     Dataset,
     EvalReport,
+    FileVerdict,
     MemoryEstimate,
     OnnxModel,
     ParityReport,
@@ -154,6 +156,8 @@ DATASET = Dataset(
     sha256="2" * 64,
 )
 
+RECIPE = Recipe(documents=DocumentsRecipe(mask_words=(SECRET,)))
+
 
 def pack_again(onnx: OnnxModel, stage, **changes) -> Bundle:
     """`pack` with the values above, some of them changed."""
@@ -165,8 +169,19 @@ def pack_again(onnx: OnnxModel, stage, **changes) -> Bundle:
         "parity": PARITY,
         "corpus": CORPUS,
         "dataset": DATASET,
+        "recipe": RECIPE,
     }
     return pack(onnx, *(parts | changes).values(), stage)
+
+
+def _write_ledger(path: Path) -> None:
+    rows = (
+        FileVerdict(path=f"{SECRET}.md", verdict="used", num_bytes=900, sha256="b" * 64),
+        FileVerdict(path=f"{SECRET}.pdf", verdict="duplicate", num_bytes=800, sha256="a" * 64),
+        FileVerdict(path=f"{SECRET}.mp3", verdict="skipped", reason="it is sound", num_bytes=70),
+    )
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(row.model_dump_json() + "\n" for row in rows))
 
 
 @functools.cache
@@ -175,7 +190,8 @@ def get_bundle() -> Path:
     onnx = build("int4")
     run = RunDir(get_run(), ignore_event, lambda: False)
     try:
-        values = (onnx, BASE, PLAN, TUNED, REPORT, PARITY, CORPUS, DATASET)
+        values = (onnx, BASE, PLAN, TUNED, REPORT, PARITY, CORPUS, DATASET, RECIPE)
+        _write_ledger(run.path / CORPUS.ledger_file)
         bundle = run.stage("bundle", pack, *values)
     finally:
         run.close()
@@ -185,6 +201,7 @@ def get_bundle() -> Path:
 def make_other_stage(folder: Path):
     """A stage beside the shared run that can open what the run's values name."""
     stage = make_stage(folder, "bundle")
+    _write_ledger(folder / CORPUS.ledger_file)
     for path in get_run().glob("export-*"):
         (folder / path.name).symlink_to(path)
     return stage
