@@ -152,6 +152,12 @@ def load_recipe(path: Path | None, settings: tuple[str, ...] = ()) -> Recipe:
         ) from exc
 
 
+def list_keys(settings: tuple[str, ...], base: str | None) -> tuple[str, ...]:
+    """Keys that a person set on the command line, such as "tune.rank"; "base" stands for --base."""
+    keys = tuple(setting.partition("=")[0].strip() for setting in settings)
+    return (*keys, "base") if base else keys
+
+
 _REPLACED = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")
 
 

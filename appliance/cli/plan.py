@@ -54,13 +54,10 @@ def plan(
     """
     from appliance.cli.output import print_json
     from appliance.cli.plan_text import show_outlook
-    from appliance.recipe import load_recipe
+    from appliance.recipe import list_keys, load_recipe
 
     chosen = load_recipe(recipe, settings)
-    by_person = (*(setting.partition("=")[0].strip() for setting in settings), "base")
-    outlook = make_outlook(
-        documents, base, chosen, runs or Path("runs"), by_person if base else by_person[:-1]
-    )
+    outlook = make_outlook(documents, base, chosen, runs or Path("runs"), list_keys(settings, base))
     if as_json:
         print_json(_collect(outlook))
     else:

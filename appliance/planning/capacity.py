@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from appliance.planning.rungs import Rung, climb, find_obstacle, measure_rung
 from appliance.planning.serving import estimate_answering, estimate_serving
@@ -14,29 +14,6 @@ METHODS: tuple[Method, ...] = ("qlora", "adapter", "lora", "full")
 
 LENGTH_STEP = 64
 """The longest pack is told in multiples of this many tokens."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MethodFit:
-    """Whether a base can be tuned with a method here.
-
-    Attributes:
-        needed_bytes: peak memory at the longest pack that fits, or at the least that was tried.
-        why_not: what is missing, in numbers; "" when it fits.
-    """
-
-    method: Method
-    needed_bytes: int
-    why_not: str
-
-
-def list_methods(spec: BaseSpec, hardware: Hardware) -> list[MethodFit]:
-    """Every method with a base on this machine, with the default sizes."""
-    rows = [_tabulate_row(hardware, spec, method, PlanTerms()) for method in METHODS]
-    return [
-        MethodFit(method=row.method, needed_bytes=row.memory_bytes, why_not=row.reason)
-        for row in rows
-    ]
 
 
 def tabulate_capacity(

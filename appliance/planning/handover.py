@@ -31,7 +31,7 @@ CHECKPOINT_BYTES = 4 * (3 + 1 + 3)
 beside the old one."""
 
 
-def estimate_export(spec: BaseSpec, training: Training) -> int:
+def estimate_export(spec: BaseSpec) -> int:
     """Peak bytes of RAM while the merged model is exported, the program included."""
     return RUNTIME_BYTES["cpu"] + round(EXPORT_SHARE * estimate_fp32(spec))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from appliance.planning.activations import Moment, list_moments
-from appliance.planning.calibration import RunNotes, correct_memory
+from appliance.planning.calibration import correct_memory
 from appliance.planning.training import (
     QUANTIZED,
     Training,
@@ -20,7 +20,7 @@ from appliance.planning.training import (
     count_trainable,
 )
 from appliance.units import MIB
-from appliance.values import BaseSpec, MemoryEstimate, Method
+from appliance.values import BaseSpec, MemoryEstimate, Method, RunNotes
 
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 """Bytes of a weight in NF4 with double quantization: half a byte, an 8-bit scale for 64 weights, an
@@ -32,18 +32,20 @@ Source: Dettmers et al. 2023, arXiv:2305.14314, section 3 (0.127 bits for the co
 ADAMW_MOMENTS = 2
 """Numbers that AdamW keeps for a weight, in the type of the weight."""
 
-RUNTIME_BYTES = {"cpu": 444 * MIB, "cuda": 900 * MIB}
+RUNTIME_BYTES = {"cpu": 460 * MIB, "cuda": 900 * MIB}
 """Memory of the program itself: interpreter and libraries; on a GPU its context and workspaces.
 
-Source: cpu: 415 MiB resident in a job's process with all stages imported (torch 2.13, transformers
-5.23, peft 0.21, bitsandbytes 0.50, ONNX) and a corpus read, and 29 MiB more once training has begun
-(x86-64, 2026-11-23).
+Source: cpu: 413 MiB resident in a job's process with all stages imported (torch 2.13, transformers
+5.23, peft 0.21, bitsandbytes 0.50, ONNX); 21 MiB of code that is only read once training runs; 26
+MiB of modules, graph nodes, buffers of the matrix library and blocks too small to be mapped by
+themselves (22 at 8 layers, 35 at 16, the mean of 17 settings of `scripts/bench planner`; x86-64,
+2026-11-23).
 cuda: 0.5 GiB context as reported for torch, plus cuBLAS workspaces; not measured here.
 """
 
 KEPT_SHARE: dict[Method, float] = {"qlora": 2.0, "lora": 1.1, "adapter": 1.2, "full": 0.9}
-"""What the C library's allocator holds on top of what a step has in use when it keeps freed memory: it
-cannot reuse a freed block for one of the same aligned size, so the heap grows to a multiple of
+"""What the C library's allocator holds on top of what a step has in use when it keeps freed memory:
+it cannot reuse a freed block for one of the same aligned size, so the heap grows to a multiple of
 what is in use. With freed memory given back (`returns_memory`) there is nothing on top.
 
 Source: peak resident set over 3 to 12 steps, glibc 2.36, thresholds of 256 MiB: embedded base,

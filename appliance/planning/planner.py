@@ -80,7 +80,7 @@ def choose_base(
     bases: BaseChoices,
     corpus: Corpus,
     recipe: TuneRecipe,
-    terms: PlanTerms | None = None,
+    terms: PlanTerms = NO_TERMS,
     stage: StageFolder | None = None,
 ) -> BaseChoice:
     """The largest base that can be exported, fits, and is trained within the time budget.
@@ -100,7 +100,6 @@ def choose_base(
         BaseModelError: no base can be exported or used with the method.
         ResourceError: none fits, or none is trained within the budget.
     """
-    terms = terms if isinstance(terms, PlanTerms) else NO_TERMS
     budget = terms.seconds or NIGHT_SECONDS
     text = Text(train_tokens=round(TRAIN_SHARE * corpus.num_characters / CHARACTERS_PER_TOKEN))
     rejected = list(bases.broken)
@@ -133,7 +132,7 @@ def make_plan(
     choice: BaseChoice,
     dataset: Dataset,
     recipe: TuneRecipe,
-    terms: PlanTerms | None = None,
+    terms: PlanTerms = NO_TERMS,
     stage: StageFolder | None = None,
 ) -> TrainPlan:
     """Method, sizes, memory and time of the training of a chosen base.
@@ -152,7 +151,6 @@ def make_plan(
             choice and what would fit.
         RecipeError: epochs or sequence length cannot be used.
     """
-    terms = terms if isinstance(terms, PlanTerms) else NO_TERMS
     budget = terms.seconds or NIGHT_SECONDS
     text = _read_text(dataset)
     rejected: list[Rejected] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 from appliance.errors import BaseModelError, ResourceError
 from appliance.planning.rungs import (
@@ -14,7 +13,6 @@ from appliance.planning.rungs import (
     Rung,
     climb,
     find_obstacle,
-    measure_rung,
 )
 from appliance.planning.schedule import Text
 from appliance.recipe import TuneRecipe
@@ -127,8 +125,8 @@ def _find_fix(
     for length in (2048, 1024, 512, 256, 128, 64):
         if not text.longest_example <= length < rung.training.sequence_length:
             continue
-        training = replace(rung.training, sequence_length=length, recompute=True)
-        trial = measure_rung(rung.spec, training, hardware, rung.device, terms)
+        shorter = recipe.model_copy(update={"sequence_length": length})
+        trial = climb(rung.spec, rung.training.method, hardware, shorter, text, terms)
         if not trial.shortage:
             needs = format_bytes(trial.memory.total_bytes)
             return f"--set tune.sequence_length={length} ({needs})"

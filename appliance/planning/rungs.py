@@ -136,7 +136,7 @@ def measure_rung(
         training = replace(training, returns_memory=True)
         memory = estimate_memory(spec, training, terms.notes)
     learned = estimate_learning(spec, training, find_speed(hardware, device.gpu, terms.rates))
-    disk_bytes, export_bytes = estimate_disk(spec, training), estimate_export(spec, training)
+    disk_bytes, export_bytes = estimate_disk(spec, training), estimate_export(spec)
     return Rung(
         spec=spec,
         training=training,

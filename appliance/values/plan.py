@@ -187,7 +187,7 @@ class PlanTerms(Value):
         notes: what earlier runs measured; None for nothing.
     """
 
-    VOLATILE: ClassVar[frozenset[str]] = frozenset({"rates", "notes"})
+    VOLATILE: ClassVar[frozenset[str]] = frozenset({"by_person", "rates", "notes"})
 
     memory_bytes: int | None = None
     disk_bytes: int | None = None

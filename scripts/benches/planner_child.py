@@ -1,12 +1,13 @@
 """One training run in a process of its own: the product's tuning stage on a random base.
 
-    python planner_child.py make NAME FOLDER         a base with random weights
-    python planner_child.py run FOLDER WORK < JSON   trains it; prints what was measured, as JSON
+python planner_child.py make NAME FOLDER         a base with random weights
+python planner_child.py run FOLDER WORK < JSON   trains it; prints what was measured, as JSON
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import shutil
 import sys
@@ -75,8 +76,8 @@ def make_base(name: str, folder: Path) -> None:
 def run(setting: Setting, folder: Path, work: Path) -> dict[str, Any]:
     """Train as a job does, and measure.
 
-    The stage's own peak begins before the base is loaded, while its file is mapped: pages that the
-    kernel takes back when memory is short. They are told apart (`loading_bytes`).
+    The peak while the base is loaded is told apart (`loading_bytes`): its file is mapped then, pages
+    that the kernel takes back when memory is short.
     """
     import appliance.pipeline  # noqa: F401  (a job's process has every stage imported)
     from appliance.events import HeldOut, StepDone
@@ -91,9 +92,9 @@ def run(setting: Setting, folder: Path, work: Path) -> dict[str, Any]:
     prepare = stage_module.prepare_model
 
     def prepare_and_note(*arguments: Any) -> Any:
+        reset_peak("cpu")
         model = prepare(*arguments)
         loading.append(read_peak("cpu"))
-        reset_peak("cpu")
         return model
 
     stage_module.prepare_model = prepare_and_note
@@ -120,7 +121,7 @@ def _measure_speed(setting: Setting, ticks: list[tuple[float, bool]]) -> float:
     """Tokens a second of the median step, of those with no held-out loss before them."""
     spans = [
         later[0] - earlier[0]
-        for earlier, later in zip(ticks, ticks[1:], strict=False)
+        for earlier, later in itertools.pairwise(ticks)
         if earlier[1] and later[1]
     ]
     if not spans:

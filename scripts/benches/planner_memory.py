@@ -1,8 +1,8 @@
 """Planned peak memory beside the measured one, on this processor.
 
-Every setting is a process of its own that runs the product's tuning stage. Its allocator is told to
-give freed memory back (`returns_memory`), as a plan tells it where memory is short: what the process
-holds is then what it uses.
+Every setting is a process of its own that runs the product's tuning stage. Its allocator is told
+to give freed memory back (`returns_memory`), as a plan tells it where memory is short: what the
+process holds is then what it uses.
 """
 
 from __future__ import annotations
