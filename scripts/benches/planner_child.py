@@ -13,9 +13,10 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
@@ -47,6 +48,14 @@ class Setting:
     goal: str = "memory"
 
 
+class Tick(NamedTuple):
+    """A moment of a run: the clock, the processor's time used, and whether a step just ended."""
+
+    clock: float
+    used: float
+    is_step: bool
+
+
 def make_training(setting: Setting) -> Any:
     """The setting as the planner sees it."""
     from appliance.planning.training import Training
@@ -76,8 +85,8 @@ def make_base(name: str, folder: Path) -> None:
 def run(setting: Setting, folder: Path, work: Path) -> dict[str, Any]:
     """Train as a job does, and measure.
 
-    The peak while the base is loaded is told apart (`loading_bytes`): its file is mapped then, pages
-    that the kernel takes back when memory is short.
+    The peak while the base is loaded is told apart (`loading_bytes`): its file is mapped then, and
+    the kernel takes its pages back when memory is short.
     """
     import appliance.pipeline  # noqa: F401  (a job's process has every stage imported)
     from appliance.events import HeldOut, StepDone
@@ -98,11 +107,12 @@ def run(setting: Setting, folder: Path, work: Path) -> dict[str, Any]:
         return model
 
     stage_module.prepare_model = prepare_and_note
-    ticks: list[tuple[float, bool]] = []
+    ticks: list[Tick] = []
 
     def note(event: Any) -> None:
         if isinstance(event, StepDone | HeldOut):
-            ticks.append((time.perf_counter(), isinstance(event, StepDone)))
+            is_step = isinstance(event, StepDone)
+            ticks.append(Tick(time.perf_counter(), time.process_time(), is_step))
 
     (work / "tune").mkdir()
     stage = StageFolder(
@@ -113,16 +123,17 @@ def run(setting: Setting, folder: Path, work: Path) -> dict[str, Any]:
     return {
         "peak_bytes": tuned.peak_memory_bytes,
         "loading_bytes": loading[0],
-        "tokens_per_second": _measure_speed(setting, ticks),
+        "tokens_per_second": _measure_speed(setting, ticks, lambda tick: tick.clock),
+        "tokens_per_cpu_second": _measure_speed(setting, ticks, lambda tick: tick.used),
     }
 
 
-def _measure_speed(setting: Setting, ticks: list[tuple[float, bool]]) -> float:
+def _measure_speed(setting: Setting, ticks: list[Tick], read: Callable[[Tick], float]) -> float:
     """Tokens a second of the median step, of those with no held-out loss before them."""
     spans = [
-        later[0] - earlier[0]
+        read(later) - read(earlier)
         for earlier, later in itertools.pairwise(ticks)
-        if earlier[1] and later[1]
+        if earlier.is_step and later.is_step
     ]
     if not spans:
         return 0.0

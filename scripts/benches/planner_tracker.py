@@ -49,6 +49,7 @@ class Tracker(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
+        """Count nothing yet."""
         super().__init__()
         self.bytes = self.peak_bytes = 0
         self._seen: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
