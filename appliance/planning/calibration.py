@@ -73,15 +73,15 @@ def record_run(path: Path, plan: TrainPlan, tuned: TunedModel) -> None:
     keep_notes(path, notes.model_copy(update={"runs": (*notes.runs, note)[-MAX_NOTES:]}))
 
 
-def record_runtime(path: Path, kind: str, runtime_bytes: int) -> None:
-    """Note what the program itself takes on a device: the result of the probe.
+def record_probe(path: Path, kind: str, extra_bytes: int) -> None:
+    """Note what a probe of a device measured beyond the closed form.
 
     Raises:
         OSError: the file cannot be written.
     """
     notes = load_notes(path)
-    known = notes.runtime_bytes | {kind: runtime_bytes}
-    keep_notes(path, notes.model_copy(update={"runtime_bytes": known}))
+    known = notes.probed_bytes | {kind: extra_bytes}
+    keep_notes(path, notes.model_copy(update={"probed_bytes": known}))
 
 
 def keep_notes(path: Path, notes: RunNotes) -> None:
@@ -99,7 +99,7 @@ def keep_notes(path: Path, notes: RunNotes) -> None:
 def correct_memory(
     raw: MemoryEstimate, training: Training, notes: RunNotes | None
 ) -> MemoryEstimate:
-    """Add what like runs measured beyond their plans.
+    """Add what like runs measured beyond their plans; without any, what a probe measured.
 
     The largest of the recent differences counts; a plan is lowered only when several runs agree.
     A difference found at another size is scaled with the square root of the sizes, between the two
@@ -107,7 +107,6 @@ def correct_memory(
     """
     if notes is None:
         return raw
-    runtime = notes.runtime_bytes.get(training.kind, raw.runtime_bytes)
     extra = [
         (note.measured_bytes - note.planned_bytes)
         * (raw.moving_bytes / max(1, note.moving_bytes)) ** 0.5
@@ -118,7 +117,8 @@ def correct_memory(
     if len(extra) < ENOUGH:
         most = max(0.0, most)
     least = -0.5 * raw.moving_bytes
-    corrected = round(max(least, most)) if extra else runtime - raw.runtime_bytes
+    probed = notes.probed_bytes.get(training.kind, 0)
+    corrected = round(max(least, most)) if extra else probed
     return raw.model_copy(update={"corrected_bytes": corrected})
 
 

@@ -32,15 +32,22 @@ Source: Dettmers et al. 2023, arXiv:2305.14314, section 3 (0.127 bits for the co
 ADAMW_MOMENTS = 2
 """Numbers that AdamW keeps for a weight, in the type of the weight."""
 
-RUNTIME_BYTES = {"cpu": 460 * MIB, "cuda": 900 * MIB}
+RUNTIME_BYTES = {"cpu": 449 * MIB, "cuda": 900 * MIB}
 """Memory of the program itself: interpreter and libraries; on a GPU its context and workspaces.
 
 Source: cpu: 413 MiB resident in a job's process with all stages imported (torch 2.13, transformers
-5.23, peft 0.21, bitsandbytes 0.50, ONNX); 21 MiB of code that is only read once training runs; 26
-MiB of modules, graph nodes, buffers of the matrix library and blocks too small to be mapped by
-themselves (22 at 8 layers, 35 at 16, the mean of 17 settings of `scripts/bench planner`; x86-64,
-2026-11-23).
+5.23, peft 0.21, bitsandbytes 0.50, ONNX); 21 MiB of code that is only read once training runs; 15
+MiB of buffers of the matrix library and of blocks too small to be mapped by themselves (the mean
+of `scripts/bench planner`, from -11 with packs of 256 to +23; x86-64, 2026-11-23).
 cuda: 0.5 GiB context as reported for torch, plus cuBLAS workspaces; not measured here.
+"""
+
+LAYER_BYTES = 820 * 2**10
+"""Python's objects of a layer with updates, on a CPU: modules, graph nodes, and the last page of
+every block, which is mapped whole.
+
+Source: 540 KiB a layer once the base is loaded (8 and 16 layers), and a page of 4 KiB for each of
+some 70 blocks (14 matrices with gradients and moments, packed weights with their scales).
 """
 
 KEPT_SHARE: dict[Method, float] = {"qlora": 2.0, "lora": 1.1, "adapter": 1.2, "full": 0.9}
@@ -84,7 +91,7 @@ def estimate_memory(
     moving = peak.saved_bytes + peak.passing_bytes
     raw = MemoryEstimate(
         peak_at=peak.name,
-        runtime_bytes=RUNTIME_BYTES[training.kind],
+        runtime_bytes=_count_runtime(spec, training),
         weights_bytes=0 if training.method == "full" else estimate_weights(spec, training),
         trainable_bytes=size * num_trainable * (2 if training.tries_rates else 1),
         gradients_bytes=count_gradients(peak),
@@ -103,6 +110,12 @@ def estimate_weights(spec: BaseSpec, training: Training) -> int:
     rest = count_embedding(spec) + count_norms(spec)
     per_weight = NF4_BYTES if training.method in QUANTIZED else training.compute_bytes
     return math.ceil(linear * per_weight) + rest * training.compute_bytes
+
+
+def _count_runtime(spec: BaseSpec, training: Training) -> int:
+    """Bytes of the program, with its objects for every layer."""
+    has_objects = training.kind == "cpu" and training.method != "full"
+    return RUNTIME_BYTES[training.kind] + (LAYER_BYTES * spec.num_layers if has_objects else 0)
 
 
 def _find_allocator_share(training: Training) -> float:

@@ -166,13 +166,13 @@ class RunNotes(Value):
 
     Attributes:
         runs: the newest last.
-        runtime_bytes: by kind of device, what the program itself takes; measured by the probe.
+        probed_bytes: by kind of device, what the probe measured beyond the closed form.
     """
 
-    VOLATILE: ClassVar[frozenset[str]] = frozenset({"runs", "runtime_bytes"})
+    VOLATILE: ClassVar[frozenset[str]] = frozenset({"runs", "probed_bytes"})
 
     runs: tuple[RunNote, ...] = ()
-    runtime_bytes: dict[str, int] = Field(default_factory=dict)
+    probed_bytes: dict[str, int] = Field(default_factory=dict)
 
 
 class PlanTerms(Value):

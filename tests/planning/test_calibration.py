@@ -12,8 +12,8 @@ from appliance.planning.calibration import (
     correct_speed,
     keep_notes,
     load_notes,
+    record_probe,
     record_run,
-    record_runtime,
 )
 from appliance.planning.memory import estimate_memory
 from appliance.planning.planner import make_plan
@@ -67,9 +67,11 @@ def test_other_runs_do_not_count(change):
     assert correct(make_note(8 * MIB, **change)) == 0
 
 
-def test_measured_program_replaces_the_constant():
-    notes = RunNotes(runtime_bytes={"cpu": RAW.runtime_bytes + 7 * MIB})
+def test_probe_counts_where_no_run_was_measured():
+    notes = RunNotes(probed_bytes={"cpu": 7 * MIB, "cuda": MIB})
     assert correct_memory(RAW, QLORA, notes).corrected_bytes == 7 * MIB
+    both = notes.model_copy(update={"runs": (make_note(3 * MIB),)})
+    assert correct_memory(RAW, QLORA, both).corrected_bytes == 3 * MIB
 
 
 def test_speed_is_multiplied_by_the_median():
@@ -90,11 +92,11 @@ def test_notes_survive_and_are_private(tmp_path):
     plan = make_plan(make_hardware(), BaseChoice(spec=SPEC), make_dataset(), TuneRecipe())
     for _ in range(MAX_NOTES + 2):
         record_run(path, plan, make_tuned(plan.memory.total_bytes + MIB))
-    record_runtime(path, "cpu", 9 * MIB)
+    record_probe(path, "cpu", 9 * MIB)
     notes = load_notes(path)
     assert len(notes.runs) == MAX_NOTES
     assert notes.runs[-1].measured_bytes - notes.runs[-1].planned_bytes == MIB
-    assert notes.runtime_bytes == {"cpu": 9 * MIB}
+    assert notes.probed_bytes == {"cpu": 9 * MIB}
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 

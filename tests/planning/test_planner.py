@@ -243,7 +243,7 @@ def test_nothing_fits_names_what_is_there_and_a_fix():
 
 def test_fix_is_a_shorter_pack_when_that_would_fit():
     recipe = TuneRecipe(sequence_length=1024, method="qlora")
-    hardware = make_hardware(535 * 2**20 / 0.9 / GIB)  # 1024 need 541 MiB, the export 529
+    hardware = make_tight("qlora", 512, recompute=True)
     with pytest.raises(ResourceError) as caught:
         plan(hardware=hardware, recipe=recipe)
     assert caught.value.fix.startswith("--set tune.sequence_length=512 (")
