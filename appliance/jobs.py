@@ -16,7 +16,11 @@ STOP = "stop"
 
 
 class TuneRequest(BaseModel):
-    """What a person asked for; paths are absolute."""
+    """What a person asked for; paths are absolute.
+
+    Attributes:
+        by_person: keys that came from the command line, such as "tune.rank" or "base".
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,6 +30,7 @@ class TuneRequest(BaseModel):
     run: str
     fresh: bool = False
     debug: bool = False
+    by_person: tuple[str, ...] = ()
 
 
 class WorkOrder(BaseModel):

@@ -5,6 +5,7 @@ Nothing is decided here: each stage is a function of values, and its receipt say
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from appliance import describe
@@ -21,8 +22,10 @@ from appliance.export.merge import merge
 from appliance.export.onnx import export_onnx
 from appliance.export.prove import prove
 from appliance.hardware.probe import probe
+from appliance.hardware.rates import identify_machine, load_rates
 from appliance.jobs import TuneRequest
-from appliance.planning.planner import choose_base, make_plan, recheck_plan
+from appliance.planning.calibration import load_notes, locate_notes, record_run
+from appliance.planning.planner import choose_base, make_plan, read_terms, recheck_plan
 from appliance.rundir import RunDir
 from appliance.tuning.tune import tune as tune_model
 from appliance.values import (
@@ -59,19 +62,27 @@ def tune(request: TuneRequest, run: RunDir) -> TuneResult:
 
     load_signing_key(locate_keys())  # one that cannot be used is told now, not after the training
     hardware = probe(run.path)
+    notes_file = locate_notes(identify_machine())
+    notes = load_notes(notes_file)
+    terms = read_terms(recipe.budget, load_rates(), notes, request.by_person)
     say("Hardware", describe.describe_hardware(hardware))
     folder = scan_folder(Path(request.documents))
     corpus = run.stage("corpus", read_corpus, folder, recipe.documents)
     say("Documents", describe.describe_corpus(corpus))
-    choice = run.stage("base", choose_base, hardware, find_bases(request.base), corpus, recipe.tune)
+    bases = find_bases(request.base)
+    choice = run.stage("base", choose_base, hardware, bases, corpus, recipe.tune, terms)
     spec = choice.spec
     dataset = run.stage("dataset", build_dataset, corpus, spec, recipe.dataset)
     say("Dataset", describe.describe_dataset(dataset))
-    plan = run.stage("plan", make_plan, hardware, choice, dataset, recipe.tune)
-    if not run.is_done("tune"):
+    plan = run.stage("plan", make_plan, hardware, choice, dataset, recipe.tune, terms)
+    is_trained = run.is_done("tune")
+    if not is_trained:
         recheck_plan(plan, hardware)
     say("Plan", describe.describe_plan(plan), f"why: {plan.reason}")
     tuned = run.stage("tune", tune_model, plan, spec, dataset, recipe.tune)
+    if not is_trained:
+        with contextlib.suppress(OSError):  # the next plan is less exact, and nothing else
+            record_run(notes_file, plan, tuned)
     say("Tune", describe.describe_tuned(tuned))
     report = run.stage("evaluate", evaluate, plan, spec, tuned, dataset, recipe.evaluate)
     say("Evaluate", describe.describe_report(report))

@@ -19,6 +19,7 @@ from appliance.errors import RecipeError
 Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 PackTokens = Annotated[int, Field(ge=32)]
+Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 Words = Annotated[tuple[str, ...], Field(strict=False)]
 
@@ -102,6 +103,20 @@ class ExportRecipe(_Section):
     parity_tokens: int = Field(3_000, ge=256, description="Tokens compared at most.")
 
 
+class BudgetRecipe(_Section):
+    """What a job may cost at most: nothing that costs more is planned."""
+
+    memory_gibibytes: Amount | Literal["auto"] = Field(
+        "auto", description="Of the device that trains; auto: what is free."
+    )
+    disk_gibibytes: Amount | Literal["auto"] = Field(
+        "auto", description="Of the run; auto: what is free."
+    )
+    hours: Amount | Literal["auto"] = Field(
+        "auto", description="Of training; auto: a night, and only to choose between bases."
+    )
+
+
 class Recipe(_Section):
     """All decisions of a job."""
 
@@ -110,6 +125,7 @@ class Recipe(_Section):
     tune: TuneRecipe = TuneRecipe()
     evaluate: EvaluateRecipe = EvaluateRecipe()
     export: ExportRecipe = ExportRecipe()
+    budget: BudgetRecipe = BudgetRecipe()
 
 
 def load_recipe(path: Path | None, settings: tuple[str, ...] = ()) -> Recipe:
@@ -134,6 +150,12 @@ def load_recipe(path: Path | None, settings: tuple[str, ...] = ()) -> Recipe:
             why="; ".join(faults),
             fix="see docs/reference/recipe.md for every key and its values",
         ) from exc
+
+
+def list_keys(settings: tuple[str, ...], base: str | None) -> tuple[str, ...]:
+    """Keys that a person set on the command line, such as "tune.rank"; "base" stands for --base."""
+    keys = tuple(setting.partition("=")[0].strip() for setting in settings)
+    return (*keys, "base") if base else keys
 
 
 _REPLACED = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,10 @@ go_offline()
 os.environ["APPLIANCE_SOCKET"] = ""  # a service of the person who runs the tests is not ours
 os.environ["HF_HUB_CACHE"] = "/nonexistent"  # nor are their models
 os.environ["APPLIANCE_KEYS"] = "/nonexistent"  # nor their keys
+
+_CACHE = tempfile.mkdtemp(prefix="appliance-tests-")
+os.environ["XDG_CACHE_HOME"] = _CACHE  # nor what was measured on their machine
+atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 
 ROOT = Path(__file__).resolve().parent.parent
 EMBEDDED = ROOT / "appliance" / "bases" / "embedded"

@@ -20,7 +20,8 @@ from appliance.bases.known import (
     list_known,
 )
 from appliance.errors import BaseModelError
-from appliance.planning.memory import estimate_export, estimate_memory
+from appliance.planning.handover import estimate_export
+from appliance.planning.memory import estimate_memory
 from appliance.planning.training import Training
 
 if TYPE_CHECKING:

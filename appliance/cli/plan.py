@@ -16,7 +16,7 @@ from appliance.cli.options import job_arguments
 
 if TYPE_CHECKING:
     from appliance.recipe import Recipe
-    from appliance.values import Corpus, Dataset, FileVerdict, Hardware, TrainPlan
+    from appliance.values import Corpus, Dataset, FileVerdict, Hardware, PlanTerms, TrainPlan
 
 EXAMPLE = """
 \b
@@ -53,17 +53,32 @@ def plan(
     Reads the documents, trains nothing, and leaves nothing behind.
     """
     from appliance.cli.output import print_json
-    from appliance.recipe import load_recipe
+    from appliance.cli.plan_text import show_outlook
+    from appliance.recipe import list_keys, load_recipe
 
-    outlook = make_outlook(documents, base, load_recipe(recipe, settings), runs or Path("runs"))
+    chosen = load_recipe(recipe, settings)
+    outlook = make_outlook(documents, base, chosen, runs or Path("runs"), list_keys(settings, base))
     if as_json:
         print_json(_collect(outlook))
     else:
-        _show(outlook)
+        show_outlook(outlook)
 
 
-def make_outlook(documents: Path, base: str | None, recipe: Recipe, runs: Path) -> Outlook:
+def make_outlook(
+    documents: Path,
+    base: str | None,
+    recipe: Recipe,
+    runs: Path,
+    by_person: tuple[str, ...] = (),
+) -> Outlook:
     """Read the documents, make the examples and plan, in a folder that is removed afterwards.
+
+    Args:
+        documents: folder of them.
+        base: name or folder of a base; None for the planner's choice.
+        recipe: what is decided already.
+        runs: where runs would be kept; its disk is measured.
+        by_person: keys of the recipe that came from the command line, and "base".
 
     Raises:
         ApplianceError: from the documents, the base, the recipe or the machine.
@@ -74,23 +89,50 @@ def make_outlook(documents: Path, base: str | None, recipe: Recipe, runs: Path) 
     from appliance.documents.walk import scan_folder
     from appliance.events import ignore_event
     from appliance.hardware.probe import probe
-    from appliance.planning.planner import choose_base, make_plan
+    from appliance.hardware.rates import identify_machine, load_rates
+    from appliance.planning.calibration import load_notes, locate_notes
+    from appliance.planning.planner import choose_base, make_plan, read_terms
     from appliance.rundir import RunDir
 
     bases = find_bases(base)
     folder = scan_folder(documents)
     hardware = probe(runs)
+    notes = load_notes(locate_notes(identify_machine()))
+    terms = read_terms(recipe.budget, load_rates(), notes, by_person)
     with _make_temporary() as path, contextlib.closing(RunDir(path, ignore_event, bool)) as run:
         corpus = run.stage("corpus", read_corpus, folder, recipe.documents)
-        choice = choose_base(hardware, bases, corpus, recipe.tune)
+        choice = choose_base(hardware, bases, corpus, recipe.tune, terms)
         dataset = run.stage("dataset", build_dataset, corpus, choice.spec, recipe.dataset)
+        made = make_plan(hardware, choice, dataset, recipe.tune, terms)
+        if base is not None:
+            made = _compare_base(made, hardware, corpus, recipe, terms)
         return Outlook(
             hardware=hardware,
             corpus=corpus,
             skipped=_read_skipped(path / corpus.ledger_file),
             dataset=dataset,
-            plan=make_plan(hardware, choice, dataset, recipe.tune),
+            plan=made,
         )
+
+
+def _compare_base(
+    made: TrainPlan, hardware: Hardware, corpus: Corpus, recipe: Recipe, terms: PlanTerms
+) -> TrainPlan:
+    """The plan of a base that a person named, with what the planner would have taken."""
+    from appliance.bases.catalogue import find_bases
+    from appliance.errors import ApplianceError
+    from appliance.planning.planner import choose_base
+
+    try:
+        other = choose_base(hardware, find_bases(), corpus, recipe.tune, terms).spec.name
+    except ApplianceError as exc:
+        other = f"none ({exc.what})"
+    told = "as the planner would" if other == made.base else f"the planner would take {other}"
+    decisions = tuple(
+        row.model_copy(update={"reason": f"{row.reason}; {told}"}) if row.name == "base" else row
+        for row in made.decisions
+    )
+    return made.model_copy(update={"decisions": decisions})
 
 
 @contextlib.contextmanager
@@ -115,6 +157,7 @@ def _collect(outlook: Outlook) -> dict[str, Any]:
     made, corpus, dataset = outlook.plan, outlook.corpus, outlook.dataset
     body = made.model_dump(mode="json")
     body["memory"]["total_bytes"] = made.memory.total_bytes
+    body["tokens_per_step"] = made.packs_per_step * made.sequence_length
     body["seconds"]["total"] = round(sum(made.seconds.values()), 1)
     body["files"] = {
         "found": corpus.num_files,
@@ -135,27 +178,3 @@ def _collect(outlook: Outlook) -> dict[str, Any]:
         "repeated": dataset.num_tokens_repeated,
     }
     return body
-
-
-def _show(outlook: Outlook) -> None:
-    from appliance import describe
-    from appliance.cli.output import print_row
-    from appliance.units import format_bytes, format_seconds
-
-    made = outlook.plan
-    skipped = [f"{row.path}: {row.reason}" for row in outlook.skipped]
-    print_row("Hardware", describe.describe_hardware(outlook.hardware))
-    print_row("Documents", describe.describe_corpus(outlook.corpus), *skipped)
-    print_row("Dataset", describe.describe_dataset(outlook.dataset))
-    print_row("Plan", describe.describe_plan(made), f"why: {made.reason}")
-    terms = (
-        f"{name.removesuffix('_bytes')} {format_bytes(value)}"
-        for name, value in made.memory.model_dump().items()
-        if value
-    )
-    print_row("Memory", f"{format_bytes(made.memory.total_bytes)} = " + " + ".join(terms))
-    stages = (f"{name} {format_seconds(seconds)}" for name, seconds in made.seconds.items())
-    print_row("Time", " · ".join(stages))
-    print_row("Disk", f"{format_bytes(made.disk_bytes)} for the run")
-    for row in made.rejected:
-        print_row("Rejected", f"{row.choice}: {row.reason}")

@@ -52,7 +52,7 @@ def tune(
     from appliance.cli.output import print_json
     from appliance.documents.walk import scan_folder
     from appliance.jobs import TuneRequest, name_run
-    from appliance.recipe import load_recipe
+    from appliance.recipe import list_keys, load_recipe
 
     chosen = load_recipe(recipe, settings)
     _require_text(documents)
@@ -78,6 +78,7 @@ def tune(
         run=str(path),
         fresh=fresh,
         debug=bool(debug),
+        by_person=list_keys(settings, base),
     )
     result = follow_worker(request, as_json=as_json)
     if as_json:

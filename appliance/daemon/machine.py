@@ -171,8 +171,13 @@ def read_need(run: Path) -> Need | None:
     """What the plan in a run says that it takes; None before there is a plan."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         plan = json.loads((run / "receipts" / "plan.json").read_text(encoding="utf-8"))["value"]
-        return Need(device=str(plan["device"]), num_bytes=sum(plan["memory"].values()))
+        return Need(device=str(plan["device"]), num_bytes=_sum_bytes(plan["memory"]))
     return None
+
+
+def _sum_bytes(memory: dict[str, object]) -> int:
+    """Sum of the terms; the plan also holds a word about the moment of its peak."""
+    return sum(value for value in memory.values() if isinstance(value, int))
 
 
 def find_obstacle(run: Path, machine: Machine, settings: Settings, *, min_disk_bytes: float) -> str:

@@ -7,25 +7,29 @@ smaller base. LoRA in 16 or 32 bit and full fine-tuning only when the recipe ask
 from __future__ import annotations
 
 from appliance.errors import NotFreeError, ResourceError
+from appliance.planning.decisions import list_decisions
+from appliance.planning.device import choose_device
 from appliance.planning.reasons import (
     explain_choice,
     explain_failure,
     explain_other_methods,
+    explain_slowness,
     explain_smaller,
     explain_time,
 )
 from appliance.planning.rungs import (
     LADDER,
+    NO_TERMS,
     Rung,
-    choose_device,
     climb,
     find_obstacle,
     find_shortage,
 )
-from appliance.planning.schedule import plan_steps
-from appliance.planning.speed import TIME_BUDGET_SECONDS, Workload, estimate_seconds
-from appliance.recipe import TuneRecipe
+from appliance.planning.schedule import Text, plan_steps
+from appliance.planning.speed import Workload, estimate_seconds, find_speed
+from appliance.recipe import BudgetRecipe, TuneRecipe
 from appliance.rundir import StageFolder
+from appliance.units import GIB
 from appliance.values import (
     BaseChoice,
     BaseChoices,
@@ -33,9 +37,15 @@ from appliance.values import (
     Corpus,
     Dataset,
     Hardware,
+    MeasuredRates,
+    PlanTerms,
     Rejected,
+    RunNotes,
     TrainPlan,
 )
+
+NIGHT_SECONDS = 12 * 3600.0
+"""A base whose training would take longer gives way to a smaller one, unless a budget is set."""
 
 CHARACTERS_PER_TOKEN = 3.5
 """Of English text, for bases whose tokenizer has not read it yet."""
@@ -44,50 +54,77 @@ TRAIN_SHARE = 0.75
 """Part of a corpus that goes into the training split."""
 
 
+def read_terms(
+    budget: BudgetRecipe,
+    rates: MeasuredRates | None = None,
+    notes: RunNotes | None = None,
+    by_person: tuple[str, ...] = (),
+) -> PlanTerms:
+    """What bounds a plan: the budget of a recipe, with what is known about the machine."""
+
+    def count_bytes(gibibytes: float | str) -> int | None:
+        return None if isinstance(gibibytes, str) else int(gibibytes * GIB)
+
+    return PlanTerms(
+        memory_bytes=count_bytes(budget.memory_gibibytes),
+        disk_bytes=count_bytes(budget.disk_gibibytes),
+        seconds=None if isinstance(budget.hours, str) else 3600 * budget.hours,
+        by_person=by_person,
+        rates=rates,
+        notes=notes,
+    )
+
+
 def choose_base(
     hardware: Hardware,
     bases: BaseChoices,
     corpus: Corpus,
     recipe: TuneRecipe,
+    terms: PlanTerms = NO_TERMS,
     stage: StageFolder | None = None,
 ) -> BaseChoice:
     """The largest base that can be exported, fits, and is trained within the time budget.
 
-    Where all that fit take longer than the budget, the fastest of them is taken.
+    Where all that fit take longer than a night, the fastest of them is taken; where they take
+    longer than a budget that a person set, none.
 
     Args:
         hardware: what is there now.
         bases: what can be chosen from.
         corpus: tells how much text there is.
         recipe: may fix the method.
+        terms: budgets, and what is known about the machine.
         stage: of the run, if there is one.
 
     Raises:
         BaseModelError: no base can be exported or used with the method.
-        ResourceError: none fits.
+        ResourceError: none fits, or none is trained within the budget.
     """
-    tokens = round(TRAIN_SHARE * corpus.num_characters / CHARACTERS_PER_TOKEN)
+    budget = terms.seconds or NIGHT_SECONDS
+    text = Text(train_tokens=round(TRAIN_SHARE * corpus.num_characters / CHARACTERS_PER_TOKEN))
     rejected = list(bases.broken)
     slow: list[tuple[float, Rung]] = []
     short: list[Rung] = []
     specs = sorted(bases.specs, key=lambda spec: (-spec.num_parameters, spec.name))
     for number, spec in enumerate(specs):
-        for rung in _list_rungs(spec, hardware, recipe, 0, rejected):
-            seconds = _measure_training(rung, hardware, recipe, tokens)
+        for rung in _list_rungs(spec, hardware, recipe, text, terms, rejected):
+            seconds = _measure_training(rung, hardware, recipe, text, terms)
             if rung.shortage:
                 short.append(rung)
                 rejected.append(Rejected(choice=rung.choice, reason=rung.shortage))
-            elif seconds > TIME_BUDGET_SECONDS and len(specs) > 1:
+            elif seconds > budget and (len(specs) > 1 or terms.seconds is not None):
                 slow.append((seconds, rung))
-                rejected.append(Rejected(choice=rung.choice, reason=explain_time(seconds)))
+                rejected.append(Rejected(choice=rung.choice, reason=explain_time(seconds, budget)))
             else:
                 smaller = [explain_smaller(other, spec) for other in specs[number + 1 :]]
                 return BaseChoice(spec=spec, rejected=(*rejected, *smaller))
+    if slow and terms.seconds is not None:
+        raise explain_slowness(slow, budget)
     if slow:
         fastest = min(slow, key=lambda pair: pair[0])[1]
         others = [row for row in rejected if not row.choice.startswith(f"{fastest.spec.name} ·")]
         return BaseChoice(spec=fastest.spec, rejected=tuple(others))
-    raise explain_failure(hardware, recipe, short, rejected)
+    raise explain_failure(hardware, recipe, short, rejected, text, terms)
 
 
 def make_plan(
@@ -95,6 +132,7 @@ def make_plan(
     choice: BaseChoice,
     dataset: Dataset,
     recipe: TuneRecipe,
+    terms: PlanTerms = NO_TERMS,
     stage: StageFolder | None = None,
 ) -> TrainPlan:
     """Method, sizes, memory and time of the training of a chosen base.
@@ -104,25 +142,37 @@ def make_plan(
         choice: the base that tokenized the dataset, and why not the others.
         dataset: tells how much text there is and how long its examples are.
         recipe: what a person fixed.
+        terms: budgets, and what is known about the machine.
         stage: of the run; not needed.
 
     Raises:
         BaseModelError: the base cannot be exported, or not with this method.
-        ResourceError: nothing fits; names the closest choice and what would fit.
+        ResourceError: nothing fits, or nothing is trained within the budget; names the closest
+            choice and what would fit.
         RecipeError: epochs or sequence length cannot be used.
     """
+    budget = terms.seconds or NIGHT_SECONDS
+    text = _read_text(dataset)
     rejected: list[Rejected] = []
     short: list[Rung] = []
-    for rung in _list_rungs(choice.spec, hardware, recipe, dataset.longest_example, rejected):
+    slow: list[tuple[float, Rung]] = []
+    for rung in _list_rungs(choice.spec, hardware, recipe, text, terms, rejected):
+        seconds = _measure_training(rung, hardware, recipe, text, terms)
         if rung.shortage:
             short.append(rung)
             rejected.append(Rejected(choice=rung.choice, reason=rung.shortage))
-            continue
-        told = {row.choice for row in rejected}
-        earlier = [row for row in choice.rejected if row.choice not in told]
-        rejected += explain_other_methods(rung, hardware, recipe, told)
-        return _write_plan(rung, hardware, dataset, recipe, (*rejected, *earlier))
-    raise explain_failure(hardware, recipe, short, rejected, dataset.longest_example)
+        elif seconds > budget:
+            slow.append((seconds, rung))
+            rejected.append(Rejected(choice=rung.choice, reason=explain_time(seconds, budget)))
+        else:
+            return _finish(rung, hardware, choice, dataset, recipe, terms, rejected)
+    if slow and terms.seconds is not None:
+        raise explain_slowness(slow, budget)
+    if slow:
+        fastest = min(slow, key=lambda pair: pair[0])[1]
+        rejected = [row for row in rejected if row.choice != fastest.choice]
+        return _finish(fastest, hardware, choice, dataset, recipe, terms, rejected)
+    raise explain_failure(hardware, recipe, short, rejected, text, terms)
 
 
 def recheck_plan(plan: TrainPlan, hardware: Hardware) -> None:
@@ -154,7 +204,8 @@ def _list_rungs(
     spec: BaseSpec,
     hardware: Hardware,
     recipe: TuneRecipe,
-    longest_example: int,
+    text: Text,
+    terms: PlanTerms,
     rejected: list[Rejected],
 ) -> list[Rung]:
     """Rungs of a base that can be used at all; the others go into `rejected`."""
@@ -167,10 +218,27 @@ def _list_rungs(
         if obstacle:
             rejected.append(Rejected(choice=f"{spec.name} · {method}", reason=obstacle))
     return [
-        climb(spec, method, hardware, recipe, longest_example)
+        climb(spec, method, hardware, recipe, text, terms)
         for method, obstacle in obstacles.items()
         if not obstacle
     ]
+
+
+def _finish(
+    rung: Rung,
+    hardware: Hardware,
+    choice: BaseChoice,
+    dataset: Dataset,
+    recipe: TuneRecipe,
+    terms: PlanTerms,
+    rejected: list[Rejected],
+) -> TrainPlan:
+    """The plan of a rung, with every reason that was given on the way."""
+    told = {row.choice for row in rejected}
+    earlier = [row for row in choice.rejected if row.choice not in told]
+    others = explain_other_methods(rung, hardware, recipe, told, terms)
+    reasons = (*rejected, *others, *rung.others, *earlier)
+    return _write_plan(rung, hardware, dataset, recipe, terms, reasons)
 
 
 def _write_plan(
@@ -178,18 +246,21 @@ def _write_plan(
     hardware: Hardware,
     dataset: Dataset,
     recipe: TuneRecipe,
+    terms: PlanTerms,
     rejected: tuple[Rejected, ...],
 ) -> TrainPlan:
-    training, device = rung.training, rung.device
-    steps = plan_steps(dataset.train.num_tokens, training.sequence_length, recipe)
+    training, device, text = rung.training, rung.device, _read_text(dataset)
+    steps = plan_steps(text.train_tokens, training.sequence_length, recipe)
+    threads = recipe.threads if isinstance(recipe.threads, int) else hardware.cpu.num_cores
     workload = Workload(
-        train_tokens=dataset.train.num_tokens,
+        train_tokens=text.train_tokens,
         valid_tokens=dataset.valid.num_tokens,
         test_tokens=dataset.test.num_tokens,
         num_epochs=steps.num_epochs,
         num_steps=steps.num_steps,
         trial_steps=steps.trial_steps if recipe.lr == "auto" else 0,
     )
+    speed = find_speed(hardware, device.gpu, terms.rates)
     return TrainPlan(
         base=rung.spec.name,
         method=training.method,
@@ -203,26 +274,40 @@ def _write_plan(
         packs_per_step=steps.packs_per_step,
         num_epochs=steps.num_epochs,
         num_steps=steps.num_steps,
-        threads=recipe.threads if isinstance(recipe.threads, int) else hardware.cpu.num_cores,
+        threads=threads,
         memory=rung.memory,
         memory_limit_bytes=device.limit_bytes,
-        seconds=estimate_seconds(rung.spec, training, workload, hardware.cpu, device.gpu),
+        speed=rung.speed,
+        seconds=estimate_seconds(rung.spec, training, workload, speed, rung.speed),
+        export_memory_bytes=rung.export_bytes,
         disk_bytes=rung.disk_bytes,
+        decisions=list_decisions(rung, steps, hardware, recipe, text, terms, threads),
         rejected=rejected,
         reason=explain_choice(rung, recipe, rejected),
     )
 
 
-def _measure_training(rung: Rung, hardware: Hardware, recipe: TuneRecipe, tokens: int) -> float:
+def _read_text(dataset: Dataset) -> Text:
+    examples = max(1, dataset.train.num_examples)
+    return Text(
+        train_tokens=dataset.train.num_tokens,
+        longest_example=dataset.longest_example,
+        mean_example=round(dataset.train.num_tokens / examples),
+    )
+
+
+def _measure_training(
+    rung: Rung, hardware: Hardware, recipe: TuneRecipe, text: Text, terms: PlanTerms
+) -> float:
     """Seconds of the tuning stage for so many training tokens."""
-    steps = plan_steps(tokens, rung.training.sequence_length, recipe)
+    steps = plan_steps(text.train_tokens, rung.training.sequence_length, recipe)
     workload = Workload(
-        train_tokens=tokens,
-        valid_tokens=tokens // 8,
-        test_tokens=tokens // 5,
+        train_tokens=text.train_tokens,
+        valid_tokens=text.train_tokens // 8,
+        test_tokens=text.train_tokens // 5,
         num_epochs=steps.num_epochs,
         num_steps=steps.num_steps,
         trial_steps=steps.trial_steps if recipe.lr == "auto" else 0,
     )
-    seconds = estimate_seconds(rung.spec, rung.training, workload, hardware.cpu, rung.device.gpu)
-    return seconds["tune"]
+    speed = find_speed(hardware, rung.device.gpu, terms.rates)
+    return estimate_seconds(rung.spec, rung.training, workload, speed, rung.speed)["tune"]

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
 
 from appliance.errors import BaseModelError, ResourceError
 from appliance.planning.rungs import (
     LADDER,
+    NO_TERMS,
+    NO_TEXT,
     ON_REQUEST,
     Rung,
     climb,
     find_obstacle,
-    measure_rung,
 )
-from appliance.planning.speed import TIME_BUDGET_SECONDS
+from appliance.planning.schedule import Text
 from appliance.recipe import TuneRecipe
 from appliance.units import format_bytes, format_count, format_seconds
-from appliance.values import BaseSpec, Hardware, Rejected
+from appliance.values import BaseSpec, Hardware, PlanTerms, Rejected
 
 
 def explain_choice(rung: Rung, recipe: TuneRecipe, rejected: tuple[Rejected, ...]) -> str:
@@ -38,7 +39,11 @@ def explain_choice(rung: Rung, recipe: TuneRecipe, rejected: tuple[Rejected, ...
 
 
 def explain_other_methods(
-    rung: Rung, hardware: Hardware, recipe: TuneRecipe, told: set[str]
+    rung: Rung,
+    hardware: Hardware,
+    recipe: TuneRecipe,
+    told: set[str],
+    terms: PlanTerms = NO_TERMS,
 ) -> list[Rejected]:
     """Why the other methods of the chosen base were not taken, with what they would need."""
     rows = []
@@ -47,8 +52,11 @@ def explain_other_methods(
         if method == rung.training.method or choice in told:
             continue
         obstacle = find_obstacle(rung.spec, method, recipe)
-        other = climb(rung.spec, method, hardware, recipe, 0)
-        needs = f"would need {format_bytes(other.memory.total_bytes)}"
+        other = climb(rung.spec, method, hardware, recipe, terms=terms)
+        needs = (
+            f"would need {format_bytes(other.memory.total_bytes)} "
+            f"at {format_count(other.speed.tokens_per_second)} tokens/s"
+        )
         if obstacle:
             reason = obstacle
         elif recipe.method != "auto":
@@ -67,10 +75,23 @@ def explain_smaller(other: BaseSpec, chosen: BaseSpec) -> Rejected:
     return Rejected(choice=other.name, reason=f"the chosen base is larger: {sizes} parameters")
 
 
-def explain_time(seconds: float) -> str:
+def explain_time(seconds: float, budget: float) -> str:
     """Why a slow rung was not taken."""
-    budget = format_seconds(TIME_BUDGET_SECONDS)
-    return f"would train for about {format_seconds(seconds)}, the budget is {budget}"
+    return (
+        f"would train for about {format_seconds(seconds)}, the budget is {format_seconds(budget)}"
+    )
+
+
+def explain_slowness(slow: list[tuple[float, Rung]], budget: float) -> ResourceError:
+    """The error when all that fits takes longer than a person allows."""
+    seconds, fastest = min(slow, key=lambda pair: pair[0])
+    hours = math.ceil(seconds / 360) / 10
+    return ResourceError(
+        f"nothing is trained within the budget of {format_seconds(budget)}",
+        why=f"the fastest, {fastest.choice}, takes about {format_seconds(seconds)}",
+        fix=f"--set budget.hours={hours:g}, fewer epochs with --set tune.epochs=1, "
+        "or a smaller base with --base",
+    )
 
 
 def explain_failure(
@@ -78,7 +99,8 @@ def explain_failure(
     recipe: TuneRecipe,
     short: list[Rung],
     rejected: list[Rejected],
-    longest_example: int = 0,
+    text: Text = NO_TEXT,
+    terms: PlanTerms = NO_TERMS,
 ) -> BaseModelError | ResourceError:
     """The error when nothing is left: the choice that came closest, and what would fit."""
     if not short:
@@ -92,25 +114,30 @@ def explain_failure(
     return ResourceError(
         f"{closest.choice} does not fit, and nothing else does",
         why=f"at {closest.training.sequence_length} tokens a pack it {closest.shortage}",
-        fix=_find_fix(closest, hardware, recipe, longest_example),
+        fix=_find_fix(closest, hardware, recipe, text, terms),
     )
 
 
-def _find_fix(rung: Rung, hardware: Hardware, recipe: TuneRecipe, longest_example: int) -> str:
+def _find_fix(
+    rung: Rung, hardware: Hardware, recipe: TuneRecipe, text: Text, terms: PlanTerms
+) -> str:
     """What a person can change so that it fits, tried out; else what the machine lacks."""
     for length in (2048, 1024, 512, 256, 128, 64):
-        if not longest_example <= length < rung.training.sequence_length:
+        if not text.longest_example <= length < rung.training.sequence_length:
             continue
-        training = replace(rung.training, sequence_length=length, recompute=True)
-        trial = measure_rung(rung.spec, training, hardware, rung.device)
+        shorter = recipe.model_copy(update={"sequence_length": length})
+        trial = climb(rung.spec, rung.training.method, hardware, shorter, text, terms)
         if not trial.shortage:
             needs = format_bytes(trial.memory.total_bytes)
             return f"--set tune.sequence_length={length} ({needs})"
     if recipe.method in ON_REQUEST:
         other = recipe.model_copy(update={"method": "qlora"})
-        trial = climb(rung.spec, "qlora", hardware, other, longest_example)
+        trial = climb(rung.spec, "qlora", hardware, other, text, terms)
         if not trial.shortage:
             return f"--set tune.method=qlora ({format_bytes(trial.memory.total_bytes)})"
+    if "the budget is" in rung.shortage:
+        key = "disk" if "disk" in rung.shortage else "memory"
+        return f"raise budget.{key}_gibibytes, or choose a smaller base with --base"
     if rung.spec.name != "embedded":
         return "choose a smaller base with --base (the smallest is --base embedded), or free memory"
     if "disk" in rung.shortage:

@@ -1,25 +1,32 @@
 """The rungs of the ladder: one way to train one base on one device, and whether it fits.
 
-A rung is measured against memory of the device, memory for the export, and disk; whichever is short
-is named with both numbers.
+A rung is measured against memory of the device, RAM for the export, and disk; whichever is short is
+named with both numbers. Of the ways that fit, the fastest is taken: pack length and recomputation
+follow from the speed, not from a rule of thumb.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from appliance.planning.memory import (
-    EXPORT_SHARE,
-    RUNTIME_BYTES,
-    estimate_export,
-    estimate_fp32,
-    estimate_memory,
-)
-from appliance.planning.schedule import list_lengths
-from appliance.planning.training import Training, count_trainable
+from appliance.planning.calibration import correct_speed
+from appliance.planning.device import CPU_MEMORY_SHARE, Device, choose_device
+from appliance.planning.handover import describe_export, estimate_disk, estimate_export
+from appliance.planning.memory import estimate_memory
+from appliance.planning.schedule import Text, list_lengths, plan_steps
+from appliance.planning.speed import estimate_learning, find_speed
+from appliance.planning.training import Training
 from appliance.recipe import TuneRecipe
-from appliance.units import format_bytes
-from appliance.values import BaseSpec, Gpu, Hardware, MemoryEstimate, Method
+from appliance.units import format_bytes, format_count
+from appliance.values import (
+    BaseSpec,
+    Hardware,
+    MemoryEstimate,
+    Method,
+    PlanTerms,
+    Rejected,
+    SpeedEstimate,
+)
 
 LADDER: tuple[Method, ...] = ("qlora", "adapter")
 """Methods that the planner takes by itself, the best first."""
@@ -27,47 +34,14 @@ LADDER: tuple[Method, ...] = ("qlora", "adapter")
 ON_REQUEST: tuple[Method, ...] = ("lora", "full")
 """Methods that only a recipe chooses."""
 
-CPU_MEMORY_SHARE = 0.9
-"""Part of the free RAM that a plan may use."""
-
 KEEP_MEMORY_SHARE = 0.25
 """Freed memory is kept for the next step (faster) where a plan that keeps it stays below this part
 of the limit."""
 
-GPU_MEMORY_SHARE = 0.95
-"""Part of the free GPU memory that a plan may use."""
-
 SMALL_HEAD = 16_000_000
 """Weights of a head that gets a low-rank update by itself; tied heads never do."""
 
-DISK_SHARE = 3.5
-"""Disk of a run as a multiple of the base in fp32: the merged model, the fp32 graph, what is
-shipped, and its copy in the bundle."""
-
-CHECKPOINT_BYTES = 4 * (3 + 1 + 3)
-"""Bytes on disk of a trainable weight: weight and moments, the best weights, and a new checkpoint
-beside the old one."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Device:
-    """Where a rung would train.
-
-    Attributes:
-        name: "cpu" or "cuda:0".
-        label: as people call it.
-        compute_dtype: "float32" or "bfloat16".
-        free_bytes: memory free there.
-        limit_bytes: the part of it that a plan may use.
-        gpu: the accelerator; None for the CPU.
-    """
-
-    name: str
-    label: str
-    compute_dtype: str
-    free_bytes: int
-    limit_bytes: int
-    gpu: Gpu | None = None
+NO_TERMS, NO_TEXT = PlanTerms(), Text()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,42 +49,31 @@ class Rung:
     """One way to train one base.
 
     Attributes:
+        export_bytes: RAM that the stages after training need.
         shortage: what is missing, in numbers; "" when it fits.
+        others: pack lengths and recomputation that were not taken, with the reason.
     """
 
     spec: BaseSpec
     training: Training
     memory: MemoryEstimate
+    speed: SpeedEstimate
     device: Device
     disk_bytes: int
+    export_bytes: int
     shortage: str
+    others: tuple[Rejected, ...] = ()
 
     @property
     def choice(self) -> str:
         """Its name in a list of rejected choices."""
         return f"{self.spec.name} · {self.training.method}"
 
-
-def choose_device(hardware: Hardware) -> Device:
-    """The first GPU that can be used, else the CPU."""
-    for number, gpu in enumerate(hardware.gpus):
-        if not gpu.usable:
-            continue
-        return Device(
-            name=f"cuda:{number}",
-            label=f"gpu {number}",
-            compute_dtype="bfloat16" if gpu.supports_bf16 else "float32",
-            free_bytes=gpu.free_bytes,
-            limit_bytes=int(GPU_MEMORY_SHARE * gpu.free_bytes),
-            gpu=gpu,
-        )
-    return Device(
-        name="cpu",
-        label="the cpu",
-        compute_dtype="float32",
-        free_bytes=hardware.memory_bytes,
-        limit_bytes=int(CPU_MEMORY_SHARE * hardware.memory_bytes),
-    )
+    @property
+    def way(self) -> str:
+        """Its pack length and what it does to save memory."""
+        again = ", recomputed" if self.training.recompute else ""
+        return f"packs of {self.training.sequence_length}{again}"
 
 
 def climb(
@@ -118,89 +81,107 @@ def climb(
     method: Method,
     hardware: Hardware,
     recipe: TuneRecipe,
-    longest_example: int = 0,
+    text: Text = NO_TEXT,
+    terms: PlanTerms = NO_TERMS,
 ) -> Rung:
-    """The best rung of a base and a method: the longest pack that fits, recomputing if it must.
+    """The fastest way to train a base with a method that fits.
 
     Returns:
-        The first that fits, else the one that needs least, with its shortage.
+        It, with why the other ways were not taken; where none fits, the one that needs least, with
+        its shortage.
     """
-    device = choose_device(hardware)
-    kind = device.name.split(":")[0]
-    wanted = Training(
-        method=method,
-        sequence_length=0,
-        rank=recipe.rank,
-        tunes_head=_tunes_head(spec, method, recipe),
-        device=device.name,
-        compute_dtype=device.compute_dtype,
-    )
-    smallest: Rung | None = None
-    for length in list_lengths(spec, recipe, kind, longest_example):
-        for recompute in (False, True):
-            training = replace(wanted, sequence_length=length, recompute=recompute)
-            rung = measure_rung(spec, training, hardware, device)
-            if not rung.shortage:
-                return rung
-            if smallest is None or rung.memory.total_bytes < smallest.memory.total_bytes:
-                smallest = rung
-    assert smallest is not None  # there is always a length to try
-    return smallest
+    device = choose_device(hardware, terms)
+    ways = [
+        measure_rung(
+            spec,
+            Training(
+                method=method,
+                sequence_length=length,
+                rank=recipe.rank,
+                tunes_head=tunes_head(spec, method, recipe),
+                recompute=recompute,
+                device=device.name,
+                compute_dtype=device.compute_dtype,
+                packs_per_step=_count_packs(text, length, recipe),
+                tries_rates=recipe.lr == "auto",
+                mean_example=text.mean_example,
+            ),
+            hardware,
+            device,
+            terms,
+        )
+        for length in list_lengths(spec, recipe, device.kind, text)
+        for recompute in (False, True)
+    ]
+    fitting = [way for way in ways if not way.shortage]
+    if not fitting:
+        return min(ways, key=lambda way: way.memory.total_bytes)
+    best = max(fitting, key=lambda way: way.speed.tokens_per_second)
+    return replace(best, others=tuple(_explain_way(way, best) for way in ways if way is not best))
 
 
-def measure_rung(spec: BaseSpec, training: Training, hardware: Hardware, device: Device) -> Rung:
-    """What one way to train needs, and what is missing.
+def measure_rung(
+    spec: BaseSpec,
+    training: Training,
+    hardware: Hardware,
+    device: Device,
+    terms: PlanTerms = NO_TERMS,
+) -> Rung:
+    """What one way to train needs, how fast it is, and what is missing.
 
     On the CPU, freed memory is kept only where there is plenty.
     """
-    memory = estimate_memory(spec, training)
+    memory = estimate_memory(spec, training, terms.notes)
     if training.kind == "cpu" and memory.total_bytes > KEEP_MEMORY_SHARE * device.limit_bytes:
         training = replace(training, returns_memory=True)
-    memory = estimate_memory(spec, training)
-    disk_bytes = estimate_disk(spec, training)
+        memory = estimate_memory(spec, training, terms.notes)
+    learned = estimate_learning(spec, training, find_speed(hardware, device.gpu, terms.rates))
+    disk_bytes, export_bytes = estimate_disk(spec, training), estimate_export(spec)
     return Rung(
         spec=spec,
         training=training,
         memory=memory,
+        speed=correct_speed(learned, training, terms.notes),
         device=device,
         disk_bytes=disk_bytes,
-        shortage=find_shortage(memory, disk_bytes, hardware, device)
-        or find_export_shortage(spec, hardware),
+        export_bytes=export_bytes,
+        shortage=find_shortage(memory, disk_bytes, hardware, device, terms)
+        or find_export_shortage(export_bytes, spec, hardware),
     )
 
 
 def find_shortage(
-    memory: MemoryEstimate, disk_bytes: int, hardware: Hardware, device: Device
+    memory: MemoryEstimate,
+    disk_bytes: int,
+    hardware: Hardware,
+    device: Device,
+    terms: PlanTerms = NO_TERMS,
 ) -> str:
     """What training lacks, in numbers; "" when it fits."""
     if memory.total_bytes > device.limit_bytes:
-        return (
-            f"needs {format_bytes(memory.total_bytes)}, {device.label} has "
-            f"{format_bytes(device.limit_bytes)} to give ({format_bytes(device.free_bytes)} free)"
-        )
+        return f"needs {format_bytes(memory.total_bytes)}, {device.describe_limit()}"
     if disk_bytes > hardware.disk_free_bytes:
         return (
             f"needs {format_bytes(disk_bytes)} of disk, "
             f"{format_bytes(hardware.disk_free_bytes)} are free"
         )
+    if terms.disk_bytes is not None and disk_bytes > terms.disk_bytes:
+        return (
+            f"needs {format_bytes(disk_bytes)} of disk, "
+            f"the budget is {format_bytes(terms.disk_bytes)}"
+        )
     return ""
 
 
-def find_export_shortage(spec: BaseSpec, hardware: Hardware) -> str:
+def find_export_shortage(export_bytes: int, spec: BaseSpec, hardware: Hardware) -> str:
     """What the export lacks, in numbers; "" when it fits: it runs in RAM even beside a GPU."""
-    export, ram = estimate_export(spec), int(CPU_MEMORY_SHARE * hardware.memory_bytes)
-    if export <= ram:
+    ram = int(CPU_MEMORY_SHARE * hardware.memory_bytes)
+    if export_bytes <= ram:
         return ""
     return (
-        f"needs {format_bytes(export)} of RAM to be exported ({EXPORT_SHARE} times its fp32 size "
-        f"and the program's {format_bytes(RUNTIME_BYTES['cpu'])}), {format_bytes(ram)} can be used"
+        f"needs {format_bytes(export_bytes)} of RAM to be exported ({describe_export(spec)}), "
+        f"{format_bytes(ram)} can be used"
     )
-
-
-def estimate_disk(spec: BaseSpec, training: Training) -> int:
-    """Bytes on disk that a run needs."""
-    checkpoints = CHECKPOINT_BYTES * count_trainable(spec, training)
-    return round(DISK_SHARE * estimate_fp32(spec)) + checkpoints
 
 
 def find_obstacle(spec: BaseSpec, method: Method, recipe: TuneRecipe) -> str:
@@ -214,7 +195,21 @@ def find_obstacle(spec: BaseSpec, method: Method, recipe: TuneRecipe) -> str:
     return ""
 
 
-def _tunes_head(spec: BaseSpec, method: Method, recipe: TuneRecipe) -> bool:
+def tunes_head(spec: BaseSpec, method: Method, recipe: TuneRecipe) -> bool:
+    """Whether the head gets a low-rank update."""
     if method not in ("qlora", "lora") or spec.tied or recipe.head == "no":
         return False
     return recipe.head == "yes" or spec.vocab_size * spec.width <= SMALL_HEAD
+
+
+def _count_packs(text: Text, length: int, recipe: TuneRecipe) -> int:
+    """Packs of a step; several where nothing is known, which needs more memory."""
+    if not text.train_tokens:
+        return 2
+    return plan_steps(text.train_tokens, length, recipe).packs_per_step
+
+
+def _explain_way(way: Rung, best: Rung) -> Rejected:
+    speeds = (way.speed.tokens_per_second, best.speed.tokens_per_second)
+    slower = f"slower: {format_count(speeds[0])} against {format_count(speeds[1])} tokens/s"
+    return Rejected(choice=f"{way.choice} · {way.way}", reason=way.shortage or slower)

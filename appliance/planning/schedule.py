@@ -35,11 +35,29 @@ PACK_FILL = 0.95
 Source: assumed; best-fit decreasing over passages of 384 tokens in packs of 1024 fills more.
 """
 
-PACK_TOKENS = {"cpu": (1024, 512, 256), "cuda": (4096, 2048, 1024, 512)}
+PACK_TOKENS = {"cpu": (1024, 512, 256), "cuda": (8192, 4096, 2048, 1024, 512)}
 """Lengths of a pack that are tried, longest first: a GPU needs many rows at a time."""
+
+PACK_STEP = 64
+"""The shortest pack that holds the longest example is rounded up to a multiple of this."""
 
 TRIAL_SHARE, TRIAL_STEPS = 0.12, (8, 40)
 """Steps of a trial of a learning rate: PROBE_SHARE and PROBE_STEPS in `tuning/tune.py`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Text:
+    """What is to be learned, as far as a plan needs it; noughts where it is not known yet.
+
+    Attributes:
+        train_tokens: of the training split.
+        longest_example: tokens; a pack holds it whole, so that nothing is cut off.
+        mean_example: tokens.
+    """
+
+    train_tokens: int = 0
+    longest_example: int = 0
+    mean_example: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,9 +92,7 @@ def plan_steps(train_tokens: int, sequence_length: int, recipe: TuneRecipe) -> S
             why="the training split must be read at least once",
             fix="--set tune.epochs=1 or leave it at auto",
         )
-    low, high = STEP_TOKENS
-    wanted = min(high, max(low, train_tokens // STEPS_PER_EPOCH))
-    packs_per_step = max(1, round(wanted / sequence_length))
+    packs_per_step = max(1, round(count_step_tokens(train_tokens) / sequence_length))
     num_packs = max(1, math.ceil(train_tokens / (PACK_FILL * sequence_length)))
     num_epochs = recipe.epochs if isinstance(recipe.epochs, int) else choose_epochs(train_tokens)
     return Steps(
@@ -86,43 +102,58 @@ def plan_steps(train_tokens: int, sequence_length: int, recipe: TuneRecipe) -> S
     )
 
 
+def count_step_tokens(train_tokens: int) -> int:
+    """Tokens that a step should read."""
+    low, high = STEP_TOKENS
+    return min(high, max(low, train_tokens // STEPS_PER_EPOCH))
+
+
 def choose_epochs(train_tokens: int) -> int:
     """How often the training split is read."""
     return 2 if train_tokens <= MANY_TOKENS else 1
 
 
-def list_lengths(
-    spec: BaseSpec, recipe: TuneRecipe, kind: str, longest_example: int
-) -> tuple[int, ...]:
-    """Lengths of a pack to try, the best first.
+def list_lengths(spec: BaseSpec, recipe: TuneRecipe, kind: str, text: Text) -> tuple[int, ...]:
+    """Lengths of a pack to try, longest first.
+
+    None is shorter than the longest example, and none is longer than a step wants to read.
 
     Args:
         spec: the base; no pack is longer than its context.
         recipe: may fix the length.
         kind: of the device: "cpu" or "cuda".
-        longest_example: tokens that a pack must hold at least; 0 when not known yet.
+        text: what is to be learned.
 
     Raises:
         RecipeError: the recipe's length is longer than the context or shorter than an example.
     """
-    fixed = recipe.sequence_length
-    if fixed == "auto":
-        lengths = [min(length, spec.context) for length in PACK_TOKENS[kind]]
-        long_enough = [length for length in lengths if length >= longest_example]
-        return tuple(dict.fromkeys(long_enough)) or (max(longest_example, 1),)
-    if fixed > spec.context:
+    longest = text.longest_example
+    if recipe.sequence_length != "auto":
+        _check_length(recipe.sequence_length, spec, longest)
+        return (recipe.sequence_length,)
+    least = -(-max(longest, MIN_PACK_TOKENS) // PACK_STEP) * PACK_STEP
+    least = max(longest, min(least, spec.context))
+    most = count_step_tokens(text.train_tokens) if text.train_tokens else max(PACK_TOKENS[kind])
+    lengths = {min(length, spec.context) for length in PACK_TOKENS[kind] if length <= most}
+    fitting = {length for length in lengths if length >= longest}
+    if longest or not fitting:
+        fitting.add(least)
+    return tuple(sorted(fitting, reverse=True))
+
+
+def _check_length(length: int, spec: BaseSpec, longest_example: int) -> None:
+    if length > spec.context:
         raise RecipeError(
-            f"tune.sequence_length={fixed} is longer than the base can read",
+            f"tune.sequence_length={length} is longer than the base can read",
             why=f"{spec.name} was made for {spec.context} positions",
             fix=f"--set tune.sequence_length={spec.context}",
         )
     shortest = max(longest_example, MIN_PACK_TOKENS)
-    if fixed < shortest:
+    if length < shortest:
         raise RecipeError(
-            f"tune.sequence_length={fixed} is too short",
+            f"tune.sequence_length={length} is too short",
             why=f"the longest example has {longest_example} tokens"
             if longest_example
             else f"packs below {MIN_PACK_TOKENS} tokens waste the processor",
             fix=f"--set tune.sequence_length={shortest}",
         )
-    return (fixed,)

@@ -15,7 +15,18 @@ QUANTIZED: frozenset[Method] = frozenset({"qlora", "adapter"})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Training:
-    """How a base is trained, as far as memory depends on it."""
+    """How a base is trained, as far as memory and time depend on it.
+
+    Attributes:
+        sequence_length: tokens of a pack: the micro-batch.
+        packs_per_step: with one, gradients begin only in the backward pass; with more they are
+            there all the time.
+        tries_rates: learning rates are tried first, from a copy of what learns.
+        mean_example: tokens of an example on the average; attention stays inside an example. 0
+            takes a pack as one example.
+        caches_trunk: adapter tuning keeps the hidden states below the first bottleneck from the
+            first epoch on. A formula only: the loop cannot do it yet, and no plan turns it on.
+    """
 
     method: Method
     sequence_length: int
@@ -25,11 +36,20 @@ class Training:
     device: str = "cpu"
     compute_dtype: str = "float32"
     returns_memory: bool = False
+    packs_per_step: int = 2
+    tries_rates: bool = False
+    mean_example: int = 0
+    caches_trunk: bool = False
 
     @property
     def kind(self) -> str:
         """The kind of the device: "cpu" or "cuda"."""
         return self.device.split(":")[0]
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether the base lies in NF4."""
+        return self.method in QUANTIZED
 
     @property
     def compute_bytes(self) -> int:

@@ -72,10 +72,10 @@ def tune(
         return_freed_memory()
     torch.set_num_threads(plan.threads)
     torch.use_deterministic_algorithms(plan.device == "cpu")
-    reset_peak(plan.device)
     train = open_token_file(stage.open(dataset.train.folder))
     held_out = _read_held_out(open_token_file(stage.open(dataset.valid.folder)), plan)
     model = prepare_model(spec, plan, recipe.seed)
+    reset_peak(plan.device)  # pages of the base's file are no demand: the kernel takes them back
     batches = PackedBatches(
         train,
         pack_tokens=plan.sequence_length,

@@ -23,7 +23,18 @@ from appliance.values.machine import (
     Rejected,
     Software,
 )
-from appliance.values.plan import CapacityRow, MemoryEstimate, Method, TrainPlan
+from appliance.values.plan import (
+    CapacityRow,
+    Decider,
+    Decision,
+    MemoryEstimate,
+    Method,
+    PlanTerms,
+    RunNote,
+    RunNotes,
+    SpeedEstimate,
+    TrainPlan,
+)
 from appliance.values.record import Value
 from appliance.values.results import (
     Bundle,
@@ -50,6 +61,8 @@ __all__ = [
     "Corpus",
     "Cpu",
     "Dataset",
+    "Decider",
+    "Decision",
     "Document",
     "DocumentsFolder",
     "EvalReport",
@@ -69,13 +82,17 @@ __all__ = [
     "Method",
     "OnnxModel",
     "ParityReport",
+    "PlanTerms",
     "Precision",
     "ProvenModel",
     "RateTrial",
     "Rejected",
+    "RunNote",
+    "RunNotes",
     "Rung",
     "Score",
     "Software",
+    "SpeedEstimate",
     "Split",
     "TokenVerdict",
     "TrainPlan",

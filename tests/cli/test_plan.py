@@ -8,12 +8,13 @@ import pytest
 from click.testing import CliRunner
 
 from appliance.cli.plan import plan
-from appliance.errors import BaseModelError, DocumentsError, RecipeError
+from appliance.errors import BaseModelError, DocumentsError, RecipeError, ResourceError
 
 
 @pytest.fixture(autouse=True)
 def _alone(tmp_path, monkeypatch):
     monkeypatch.setenv("APPLIANCE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
 
@@ -44,7 +45,10 @@ def test_json_is_one_object_with_the_plan_and_its_reasons(documents, tmp_path):
     assert body["files"]["used"] == 12
     assert [row["path"] for row in body["skipped_files"]] == ["empty.txt"]
     memory = body["memory"]
+    peak_at = memory.pop("peak_at")
+    assert peak_at in ("loss", "backward", "end", "update")
     assert memory["total_bytes"] == sum(memory.values()) - memory["total_bytes"]
+    assert {"name", "value", "by", "reason"} == body["decisions"][0].keys()
     seconds = body["seconds"]
     assert seconds["total"] == pytest.approx(sum(seconds.values()) / 2, abs=0.2)
     assert {"choice", "reason"} == body["rejected"][0].keys()
@@ -69,6 +73,23 @@ def test_nothing_is_left_behind(documents, tmp_path):
 def test_settings_change_the_plan(documents, tmp_path):
     result = run(documents, "--json", "--runs", tmp_path, "--set", "tune.method=full")
     assert json.loads(result.stdout)["method"] == "full"
+
+
+def test_what_was_set_is_decided_by_the_person_and_what_it_costs_is_said(documents, tmp_path):
+    arguments = ("--json", "--runs", tmp_path, "--base", "embedded", "--set", "tune.rank=32")
+    body = json.loads(run(documents, *arguments).stdout)
+    decided = {row["name"]: row for row in body["decisions"]}
+    assert decided["base"]["by"] == decided["tune.rank"]["by"] == "person"
+    assert decided["base"]["reason"].endswith("; as the planner would")
+    assert "the planner would take 16: " in decided["tune.rank"]["reason"]
+    assert decided["tune.method"]["by"] == "planner"
+
+
+def test_budget_that_nothing_keeps_is_refused_with_its_own_exit_code(documents, tmp_path):
+    result = run(documents, "--runs", tmp_path, "--set", "budget.memory_gibibytes=0.2")
+    assert isinstance(result.exception, ResourceError)
+    assert result.exception.exit_code == ResourceError.exit_code
+    assert "the budget is 205 MiB" in result.exception.why
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_plan_that_cannot_be_read_is_no_plan(tmp_path, text):
 
 def test_need_is_the_sum_of_the_plan(tmp_path):
     (tmp_path / "receipts").mkdir()
-    plan = {"value": {"device": "cuda", "memory": {"a_bytes": 1, "b_bytes": 2}}}
+    plan = {"value": {"device": "cuda", "memory": {"a_bytes": 1, "b_bytes": 2, "peak_at": "loss"}}}
     (tmp_path / "receipts" / "plan.json").write_text(json.dumps(plan))
 
     assert read_need(tmp_path) == Need(device="cuda", num_bytes=3)

@@ -97,7 +97,7 @@ def make_dataset(train_tokens: int = 60_000, longest: int = 400) -> Dataset:
         return Split(
             folder="dataset/x",
             num_documents=10,
-            num_examples=100,
+            num_examples=max(1, tokens // 400),
             num_tokens=tokens,
             num_labels=tokens,
         )

@@ -1,14 +1,16 @@
 """The planner may not import torch, so it repeats constants of the loop: they have to agree."""
 
-from appliance.planning import memory, schedule, training
+from appliance.planning import activations, schedule, speed, training
 from appliance.tuning import loss, tune
 from appliance.tuning.method import QUANTIZED
 from appliance.tuning.methods import adapter
 
 
 def test_planner_repeats_what_the_loop_does():
-    assert memory.CHUNK_BYTES == {"cpu": loss.CHUNK_BYTES, "cuda": loss.CHUNK_BYTES_CUDA}
+    assert activations.CHUNK_BYTES == {"cpu": loss.CHUNK_BYTES, "cuda": loss.CHUNK_BYTES_CUDA}
     assert training.ADAPTER_TOP_SHARE == adapter.TOP_SHARE
     assert training.QUANTIZED == QUANTIZED
     assert schedule.TRIAL_SHARE == tune.PROBE_SHARE
     assert schedule.TRIAL_STEPS == tune.PROBE_STEPS
+    assert len(tune.RATES["qlora"]) == speed.RATE_TRIALS
+    assert (speed.EVALUATIONS, speed.HELD_OUT_TOKENS) == (tune.EVALUATIONS, tune.HELD_OUT_TOKENS)

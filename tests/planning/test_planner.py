@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import BaseModelError, RecipeError, ResourceError
+from appliance.planning.memory import estimate_memory
 from appliance.planning.planner import choose_base, make_plan, recheck_plan
+from appliance.planning.training import Training
 from appliance.recipe import TuneRecipe
 from appliance.units import format_bytes
-from appliance.values import BaseChoice, BaseChoices, Rejected
+from appliance.values import BaseChoice, BaseChoices, MeasuredRates, PlanTerms, Rejected
 from tests.planning.machines import (
     GIB,
     make_corpus,
@@ -24,6 +26,21 @@ AUTO = TuneRecipe()
 EMBEDDED = make_spec("embedded")
 FAST = 1e6
 """GFLOP/s at which time rejects nothing."""
+
+
+def make_tight(method: str, length: int, recompute: bool):
+    """A machine with just the memory for one way to train the embedded base."""
+    training = Training(
+        method=method,
+        sequence_length=length,
+        recompute=recompute,
+        tunes_head=method == "qlora",
+        packs_per_step=max(1, 1024 // length),
+        tries_rates=True,
+        returns_memory=True,
+    )
+    needed = estimate_memory(EMBEDDED, training).total_bytes
+    return make_hardware((needed + 2**20) / 0.9 / GIB)
 
 
 def choose(*names: str, hardware=None, recipe=AUTO, broken=()) -> BaseChoice:
@@ -59,7 +76,8 @@ def test_base_that_cannot_be_exported_in_ram_is_rejected_with_numbers():
 
 
 def test_base_that_takes_longer_than_a_night_gives_way():
-    choice = choose("embedded", "qwen3-0.6b", hardware=make_hardware(32, gflops=50))
+    hardware = make_hardware(32, gflops=5)
+    choice = choose("embedded", "qwen3-0.6b", hardware=hardware)
     assert choice.spec.name == "embedded"
     reason = reasons(choice.rejected)["qwen3-0.6b · qlora"]
     assert reason.startswith("would train for about ")
@@ -143,20 +161,32 @@ def test_freed_memory_is_given_back_where_memory_is_short():
 
 
 def test_activations_are_recomputed_before_packs_get_shorter():
-    made = plan(hardware=make_hardware(0.64))
+    only = make_tight("qlora", 1024, recompute=True)
+    made = plan(hardware=only, dataset=make_dataset(longest=1000))
     assert (made.sequence_length, made.recompute) == (1024, True)
     assert "activations are computed twice" in made.reason
+    decided = next(row for row in made.decisions if row.name == "recompute")
+    assert decided.reason.startswith("otherwise needs ")
+
+
+def test_fastest_way_that_fits_is_taken():
+    made = plan(hardware=make_tight("qlora", 1024, recompute=True))
+    told = reasons(made.rejected)
+    assert told["embedded · qlora · packs of 1024"].startswith("needs ")
+    ways = [reason for choice, reason in told.items() if "packs of" in choice]
+    assert any(reason.startswith("slower: ") for reason in ways)
 
 
 def test_adapter_is_next_when_qlora_does_not_fit():
-    made = plan(hardware=make_hardware(0.59), dataset=make_dataset(longest=1000))
+    hardware = make_tight("adapter", 1024, recompute=False)
+    made = plan(hardware=hardware, dataset=make_dataset(longest=1000))
     assert made.method == "adapter"
     assert reasons(made.rejected)["embedded · qlora"].startswith("needs ")
 
 
 def test_gpu_is_used_in_bfloat16():
     hardware = make_hardware(64, (make_gpu(20),))
-    made = plan(make_spec("qwen3-1.7b"), hardware)
+    made = plan(make_spec("qwen3-1.7b"), hardware, dataset=make_dataset(3_000_000))
     assert (made.device, made.compute_dtype) == ("cuda:0", "bfloat16")
     assert made.memory_limit_bytes == int(0.95 * 20 * GIB)
     assert made.sequence_length > 1024
@@ -213,7 +243,7 @@ def test_nothing_fits_names_what_is_there_and_a_fix():
 
 def test_fix_is_a_shorter_pack_when_that_would_fit():
     recipe = TuneRecipe(sequence_length=1024, method="qlora")
-    hardware = make_hardware(0.59)
+    hardware = make_tight("qlora", 512, recompute=True)
     with pytest.raises(ResourceError) as caught:
         plan(hardware=hardware, recipe=recipe)
     assert caught.value.fix.startswith("--set tune.sequence_length=512 (")
@@ -224,14 +254,16 @@ def test_fix_is_a_shorter_pack_when_that_would_fit():
 def test_fix_is_never_a_pack_shorter_than_an_example():
     recipe = TuneRecipe(sequence_length=1024, method="qlora")
     with pytest.raises(ResourceError) as caught:
-        plan(hardware=make_hardware(0.59), recipe=recipe, dataset=make_dataset(longest=1000))
+        hardware = make_tight("qlora", 512, recompute=True)
+        plan(hardware=hardware, recipe=recipe, dataset=make_dataset(longest=1000))
     assert "sequence_length" not in caught.value.fix
 
 
 def test_fix_is_qlora_when_another_method_was_asked_for():
     recipe = TuneRecipe(sequence_length=1024, method="full")
     with pytest.raises(ResourceError) as caught:
-        plan(hardware=make_hardware(0.66), recipe=recipe, dataset=make_dataset(longest=1000))
+        hardware = make_tight("qlora", 1024, recompute=False)
+        plan(hardware=hardware, recipe=recipe, dataset=make_dataset(longest=1000))
     assert caught.value.fix.startswith("--set tune.method=qlora (")
 
 
@@ -276,13 +308,96 @@ def test_old_plan_that_does_not_fit_any_more_is_refused(hardware, what, why):
     assert "run the same command again" in caught.value.fix or "--fresh" in caught.value.fix
 
 
+def decided(made, name):
+    return next(row for row in made.decisions if row.name == name)
+
+
+def test_every_value_of_a_plan_says_who_decided_it():
+    terms = PlanTerms(by_person=("tune.rank",))
+    recipe = TuneRecipe(rank=32, epochs=3)
+    made = make_plan(make_hardware(), BaseChoice(spec=EMBEDDED), make_dataset(), recipe, terms)
+    assert decided(made, "tune.rank").by == "person"
+    assert decided(made, "tune.epochs").by == "recipe"
+    assert decided(made, "tune.method").by == "planner"
+    assert decided(made, "tune.lr").by == "probe"
+    names = [row.name for row in made.decisions]
+    assert names == [
+        "base",
+        "tune.method",
+        "tune.rank",
+        "tune.head",
+        "tune.sequence_length",
+        "packs_per_step",
+        "recompute",
+        "tune.epochs",
+        "tune.lr",
+        "tune.threads",
+        "returns_memory",
+    ]
+
+
+def test_what_a_person_sets_says_what_it_costs():
+    made = plan(recipe=TuneRecipe(method="full", sequence_length=512, epochs=1))
+    assert "the planner would take qlora: " in decided(made, "tune.method").reason
+    assert "the planner would take 1024: " in decided(made, "tune.sequence_length").reason
+    assert decided(made, "tune.epochs").reason.endswith("take 2: 2 times the training")
+
+
+def test_budget_of_memory_is_kept():
+    free = plan(dataset=make_dataset(longest=1000))
+    terms = PlanTerms(memory_bytes=free.memory.total_bytes - 2**20)
+    choice, dataset = BaseChoice(spec=EMBEDDED), make_dataset(longest=1000)
+    made = make_plan(make_hardware(), choice, dataset, AUTO, terms)
+    assert made.memory.total_bytes <= terms.memory_bytes
+    assert made.memory_limit_bytes == terms.memory_bytes
+    with pytest.raises(ResourceError) as caught:
+        make_plan(make_hardware(), choice, dataset, AUTO, PlanTerms(memory_bytes=300 * 2**20))
+    assert "the budget is 300 MiB" in caught.value.why
+    assert caught.value.fix.startswith("raise budget.memory_gibibytes")
+
+
+def test_budget_of_disk_is_kept():
+    terms = PlanTerms(disk_bytes=50 * 2**20)
+    with pytest.raises(ResourceError) as caught:
+        make_plan(make_hardware(), BaseChoice(spec=EMBEDDED), make_dataset(), AUTO, terms)
+    assert "of disk, the budget is 50.0 MiB" in caught.value.why
+    assert caught.value.fix.startswith("raise budget.disk_gibibytes")
+
+
+def test_budget_of_hours_is_kept_and_the_fix_fits():
+    choice, hardware = BaseChoice(spec=EMBEDDED), make_hardware(gflops=5)
+    dataset = make_dataset(2_000_000)
+    with pytest.raises(ResourceError) as caught:
+        make_plan(hardware, choice, dataset, AUTO, PlanTerms(seconds=360))
+    assert caught.value.what == "nothing is trained within the budget of 6 min"
+    hours = float(caught.value.fix.split("budget.hours=")[1].split(",")[0])
+    made = make_plan(hardware, choice, dataset, AUTO, PlanTerms(seconds=3600 * hours))
+    assert made.seconds["tune"] <= 3600 * hours
+
+
+def test_measured_rates_decide_the_time():
+    def seconds(gflops):
+        rates = MeasuredRates(
+            fp32_flops_per_second=1e9 * gflops,
+            bf16_flops_per_second=1e9,
+            memory_bytes_per_second=1e10,
+            disk_write_bytes_per_second=1e9,
+            measured_at=0,
+            threads=2,
+        )
+        choice, terms = BaseChoice(spec=EMBEDDED), PlanTerms(rates=rates)
+        return make_plan(make_hardware(), choice, make_dataset(), AUTO, terms).seconds["tune"]
+
+    assert seconds(10) > seconds(50) > seconds(500)
+
+
 def test_planning_never_imports_torch():
     script = (
         "import sys\n"
         "from pathlib import Path\n"
         "from appliance.bases.catalogue import find_bases\n"
         "from appliance.hardware.probe import probe\n"
-        "from appliance.planning.capacity import list_methods\n"
+        "from appliance.planning.capacity import tabulate_capacity\n"
         "from appliance.planning.planner import choose_base, make_plan, recheck_plan\n"
         "from appliance.recipe import TuneRecipe\n"
         "from tests.planning.machines import make_corpus, make_dataset\n"
@@ -291,7 +406,7 @@ def test_planning_never_imports_torch():
         "choice = choose_base(hardware, find_bases('embedded'), make_corpus(), TuneRecipe())\n"
         "plan = make_plan(hardware, choice, make_dataset(), TuneRecipe())\n"
         "recheck_plan(plan, hardware)\n"
-        "assert list_methods(choice.spec, hardware)\n"
+        "assert tabulate_capacity(hardware, [choice.spec])\n"
         "heavy = {'torch', 'transformers', 'peft', 'bitsandbytes'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )

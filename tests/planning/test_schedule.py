@@ -3,7 +3,7 @@
 import pytest
 
 from appliance.errors import RecipeError
-from appliance.planning.schedule import Steps, choose_epochs, list_lengths, plan_steps
+from appliance.planning.schedule import Steps, Text, choose_epochs, list_lengths, plan_steps
 from appliance.recipe import TuneRecipe
 from tests.planning.machines import make_spec
 
@@ -50,17 +50,28 @@ def test_no_epoch_is_refused():
 
 def test_lengths_stay_within_context_and_above_the_longest_example():
     spec = make_spec("embedded")
-    assert list_lengths(spec, AUTO, "cpu", 0) == (1024, 512, 256)
-    assert list_lengths(spec, AUTO, "cpu", 400) == (1024, 512)
-    assert list_lengths(spec, AUTO, "cuda", 0) == (1024, 512)
+    assert list_lengths(spec, AUTO, "cpu", Text()) == (1024, 512, 256)
+    assert list_lengths(spec, AUTO, "cpu", Text(longest_example=400)) == (1024, 512, 448)
+    assert list_lengths(spec, AUTO, "cuda", Text()) == (1024, 512)
     short = spec.model_copy(update={"context": 300})
-    assert list_lengths(short, AUTO, "cpu", 280) == (300,)
+    assert list_lengths(short, AUTO, "cpu", Text(longest_example=280)) == (300,)
+
+
+def test_pack_is_no_longer_than_a_step_wants_to_read():
+    spec = make_spec("qwen3-0.6b")
+    few, many = Text(train_tokens=30_000), Text(train_tokens=3_000_000)
+    assert list_lengths(spec, AUTO, "cuda", few) == (1024, 512)
+    assert list_lengths(spec, AUTO, "cuda", many) == (8192, 4096, 2048, 1024, 512)
+
+
+def test_longest_example_sets_the_pack_where_no_usual_length_holds_it():
+    text = Text(train_tokens=60_000, longest_example=2500)
+    assert list_lengths(make_spec("qwen3-0.6b"), AUTO, "cpu", text) == (2560,)  # a multiple of 64
 
 
 def test_fixed_length_is_the_only_one():
-    assert list_lengths(make_spec("embedded"), TuneRecipe(sequence_length=700), "cpu", 600) == (
-        700,
-    )
+    recipe, text = TuneRecipe(sequence_length=700), Text(longest_example=600)
+    assert list_lengths(make_spec("embedded"), recipe, "cpu", text) == (700,)
 
 
 @pytest.mark.parametrize(
@@ -72,8 +83,9 @@ def test_fixed_length_is_the_only_one():
     ],
 )
 def test_length_that_cannot_be_used_is_refused(length, longest, what, fix):
+    text = Text(longest_example=longest)
     with pytest.raises(RecipeError) as caught:
-        list_lengths(make_spec("embedded"), TuneRecipe(sequence_length=length), "cpu", longest)
+        list_lengths(make_spec("embedded"), TuneRecipe(sequence_length=length), "cpu", text)
     assert caught.value.what == what
     assert caught.value.fix.endswith(fix)
     assert caught.value.why
