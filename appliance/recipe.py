@@ -47,6 +47,9 @@ class DocumentsRecipe(_Section):
     near_duplicates: Literal["drop", "keep"] = Field(
         "drop", description="Of documents that nearly repeat another, keep one, or all."
     )
+    cache_mebibytes: int = Field(
+        1024, ge=0, description="Converted text kept in the run, to read only changed files; 0: no."
+    )
 
 
 class DatasetRecipe(_Section):

@@ -6,15 +6,17 @@ the kernel allows that, ends with the other end of its socket, and may be killed
 needs no file system: each file comes as an open descriptor. Text leaves it clean and scrubbed, with
 a mark (`placeholders.py`) for each private value, which itself never reaches another process.
 
-A request is eight bytes of length, with the descriptor beside them, and as many of JSON: {"name",
-"max_bytes", "only_fallback", "scrub", "mark_key", "seconds"}. A reply is the same without a
-descriptor.
+A request is eight bytes of length, with the descriptor beside them, and as many of JSON: {"task",
+"name", "member", "max_bytes", "only_fallback", "scrub", "mark_key", "seconds"}. A reply is the same
+without a descriptor. The task is to convert a file (or a member of an archive), or to list an
+archive.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
 import json
 import os
 import resource
@@ -24,13 +26,15 @@ import stat
 import struct
 import sys
 from collections import Counter
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, BinaryIO
 
 from appliance.documents.clean import clean_text, clean_turn
 from appliance.documents.placeholders import drop_marks, make_mark
-from appliance.documents.readers.choose import read_file
+from appliance.documents.readers.archive import list_members, read_member
+from appliance.documents.readers.choose import is_zipped_document, read_file
 from appliance.documents.readers.extract import UnreadableFile
 from appliance.documents.scrub import ScrubPolicy, read_policy, scrub_text
 
@@ -95,15 +99,10 @@ def enter_cage(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _answer(request: dict[str, Any], file: int) -> dict[str, Any]:
+def _answer(request: dict[str, Any], descriptor: int) -> dict[str, Any]:
     try:
-        return convert(
-            _read_bytes(file, request["max_bytes"]),
-            PurePath(request["name"]),
-            only_fallback=request["only_fallback"],
-            policy=read_policy(request["scrub"]),
-            mark_key=bytes.fromhex(request["mark_key"]),
-        )
+        with os.fdopen(descriptor, "rb") as file:
+            return _work(request, file)
     except UnreadableFile as exc:
         return {"reason": exc.reason, "fix": exc.fix}
     except OSError as exc:
@@ -113,6 +112,31 @@ def _answer(request: dict[str, Any], file: int) -> dict[str, Any]:
         return {"crashed": "its reader needed more memory than a file may take"}
     except Exception as exc:  # a shell: a file must never end the job, and no message may quote it
         return {"crashed": f"its reader failed with {type(exc).__name__}"}
+
+
+def _work(request: dict[str, Any], file: BinaryIO) -> dict[str, Any]:
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        raise UnreadableFile("it is not a plain file", "replace it by a plain file")
+    if request["task"] == "list":
+        return _list_archive(file)
+    max_bytes, member = request["max_bytes"], request["member"]
+    is_member = member is not None
+    data = read_member(file, member, max_bytes) if is_member else _read_bytes(file, max_bytes)
+    sha256 = hashlib.sha256(data).hexdigest() if is_member else ""  # the parent hashes files
+    return {"sha256": sha256} | convert(
+        data,
+        PurePath(request["name"]),
+        only_fallback=request["only_fallback"],
+        policy=read_policy(request["scrub"]),
+        mark_key=bytes.fromhex(request["mark_key"]),
+    )
+
+
+def _list_archive(file: BinaryIO) -> dict[str, Any]:
+    """The members of an archive; none for a document that only has the name of one."""
+    if is_zipped_document(file):
+        return {"members": None}
+    return {"members": [asdict(member) for member in list_members(file)]}
 
 
 def convert(
@@ -164,13 +188,10 @@ def name_title(path: PurePath) -> str:
     return title[:1].upper() + title[1:]
 
 
-def _read_bytes(descriptor: int, max_bytes: int) -> bytes:
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise UnreadableFile("it is not a plain file", "replace it by a plain file")
-        data = file.read(min(status.st_size, max_bytes) + 1)
-    if len(data) > min(status.st_size, max_bytes):
+def _read_bytes(file: BinaryIO, max_bytes: int) -> bytes:
+    limit = min(os.fstat(file.fileno()).st_size, max_bytes)
+    data = file.read(limit + 1)
+    if len(data) > limit:
         raise UnreadableFile("it grew while it was read", "run the same command again")
     return data
 

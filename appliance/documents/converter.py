@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any
 
@@ -42,21 +42,33 @@ class ConversionFailure:
     Attributes:
         reason: why, without any text of the file.
         fix: what its owner can do.
+        is_final: a reader refused what is in it; else it hung or broke, and may not another time.
     """
 
     reason: str
     fix: str
+    is_final: bool = False
 
 
 class Converter:
     """One long-lived converter process, replaced when a file hangs or kills it."""
 
     def __init__(
-        self, should_stop: Callable[[], bool], *, memory_bytes: int = MEMORY_BYTES
+        self,
+        should_stop: Callable[[], bool],
+        *,
+        memory_bytes: int = MEMORY_BYTES,
+        mark_key: bytes | None = None,
     ) -> None:
-        """Nothing starts before the first file."""
+        """Nothing starts before the first file.
+
+        Args:
+            should_stop: True when the person wants to stop.
+            memory_bytes: what reading one file may take.
+            mark_key: for marks of private values; converters of one corpus share it.
+        """
         self._memory_bytes = memory_bytes
-        self._mark_key = os.urandom(KEY_BYTES)  # the same for every process that takes over
+        self._mark_key = mark_key or os.urandom(KEY_BYTES)  # the same for all that take over
         self._should_stop = should_stop
         self._channel: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -72,18 +84,31 @@ class Converter:
         trace: TracebackType | None,
     ) -> None:
         """Kill the process."""
+        self.close()
+
+    def close(self) -> None:
+        """Kill the process."""
         self._kill()
 
     def convert(
-        self, path: Path, *, max_bytes: int, seconds: float, policy: ScrubPolicy
+        self,
+        file: int,
+        name: str,
+        *,
+        max_bytes: int,
+        seconds: float,
+        policy: ScrubPolicy,
+        member: int | None = None,
     ) -> dict[str, Any] | ConversionFailure:
         """Read one file; if its reader hangs or dies, once more with the second reader.
 
         Args:
-            path: the file.
+            file: open for reading; its position is not kept.
+            name: of the file (or member), without folders: decides how it is read.
             max_bytes: size above which it is not read.
             seconds: time limit of each attempt.
             policy: which private values are replaced.
+            member: position in an archive; None for the file itself.
 
         Returns:
             What `convert.convert` returns, or why there is nothing.
@@ -92,25 +117,39 @@ class Converter:
             ConverterStopped: the person wants to stop.
             ResourceError: the converter process cannot be started.
         """
+        request = {
+            "task": "convert",
+            "name": name,
+            "member": member,
+            "max_bytes": max_bytes,
+            "scrub": asdict(policy),
+            "mark_key": self._mark_key.hex(),
+            "seconds": seconds,
+        }
+        has_fallback = PurePath(name).suffix.lower() in FALLBACKS
+        return self._try_each(
+            [request | {"only_fallback": False}]
+            + [request | {"only_fallback": True}] * has_fallback,
+            file,
+        )
+
+    def list_archive(self, file: int, seconds: float) -> dict[str, Any] | ConversionFailure:
+        """The members of a zip archive, as `convert` lists them.
+
+        Raises:
+            ConverterStopped: the person wants to stop.
+            ResourceError: the converter process cannot be started.
+        """
+        return self._try_each([{"task": "list", "seconds": seconds}], file)
+
+    def _try_each(
+        self, requests: list[dict[str, Any]], file: int
+    ) -> dict[str, Any] | ConversionFailure:
+        """The reply to the first request that gets one."""
         reason = ""
-        attempts = (False, True) if path.suffix.lower() in FALLBACKS else (False,)
-        for only_fallback in attempts:
-            request = {
-                "name": path.name,
-                "max_bytes": max_bytes,
-                "only_fallback": only_fallback,
-                "scrub": asdict(policy),
-                "mark_key": self._mark_key.hex(),
-                "seconds": seconds,
-            }
-            try:
-                file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            except OSError as exc:
-                return _explain_closed(exc)
-            try:
-                reply = self._ask(request, file, seconds)
-            finally:
-                os.close(file)
+        for request in requests:
+            os.lseek(file, 0, os.SEEK_SET)  # the process shares the place with us
+            reply = self._ask(request, file, request["seconds"])
             if isinstance(reply, str):
                 reason = reason or reply
                 self._kill()
@@ -119,7 +158,9 @@ class Converter:
                 self._kill()  # what is left of its memory is in pieces
             elif "reason" in reply:
                 fix = str(reply["fix"])
-                return ConversionFailure(reason=reason or str(reply["reason"]), fix=fix)
+                return ConversionFailure(
+                    reason=reason or str(reply["reason"]), fix=fix, is_final=not reason
+                )
             else:
                 return reply
         return ConversionFailure(
@@ -222,12 +263,3 @@ def _start_process(memory_bytes: int) -> tuple[socket.socket, subprocess.Popen[b
             ours.close()
             raise
     return ours, process
-
-
-def _explain_closed(exc: OSError) -> ConversionFailure:
-    if isinstance(exc, PermissionError):
-        return ConversionFailure(
-            reason="no permission to read it", fix="give this user permission to read it"
-        )
-    reason = exc.strerror or type(exc).__name__
-    return ConversionFailure(reason=f"the disk says: {reason}", fix="check the disk or the share")

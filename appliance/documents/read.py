@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from appliance.documents.converter import ConversionFailure, Converter, ConverterStopped
+from appliance.documents.cache import TextCache
+from appliance.documents.conversions import Conversion, Conversions, Limits
+from appliance.documents.converter import ConversionFailure, ConverterStopped
 from appliance.documents.dedupe import fingerprint_text
 from appliance.documents.drafts import Drafts, is_set_aside
 from appliance.documents.placeholders import Placeholders
-from appliance.documents.scrub import ScrubPolicy, make_policy
+from appliance.documents.scrub import make_policy
 from appliance.documents.settle import MIN_CHARACTERS, count_characters, settle
 from appliance.documents.walk import Entry, fingerprint_entries, list_entries
 from appliance.errors import DocumentsError, InterruptedRun
@@ -25,6 +29,9 @@ from appliance.recipe import DocumentsRecipe
 from appliance.rundir import StageFolder
 from appliance.units import MIB, format_bytes
 from appliance.values import Corpus, Document, DocumentsFolder, FileVerdict, Turn
+
+VERDICTS = "verdicts.jsonl"
+"""First verdicts, before near duplicates are known; gone when the stage is done."""
 
 _MAX_TITLE = 200
 _SKIPPED: dict[str, tuple[str, str]] = {
@@ -69,9 +76,9 @@ def read_corpus(folder: DocumentsFolder, recipe: DocumentsRecipe, stage: StageFo
     """
     entries = sorted(_list_unchanged(folder), key=is_set_aside)
     tally = _Tally()
-    verdicts = stage.folder / "verdicts.jsonl"
+    verdicts = stage.folder / VERDICTS
     with Drafts(stage.folder / "drafts.jsonl") as drafts:
-        _read_files(entries, recipe, stage, drafts, tally, verdicts)
+        _read_files(entries, folder, recipe, stage, drafts, tally)
         if not drafts:
             raise _nothing_readable(folder, verdicts)
         settled = settle(drafts, verdicts, recipe, stage.folder, lambda: _check_stop(stage))
@@ -80,7 +87,7 @@ def read_corpus(folder: DocumentsFolder, recipe: DocumentsRecipe, stage: StageFo
         documents_file=stage.locate("documents.jsonl"),
         ledger_file=stage.locate("ledger.jsonl"),
         boilerplate_file=stage.locate("boilerplate.jsonl"),
-        num_files=len(entries),
+        num_files=tally.verdicts.total(),
         num_used=settled.num_documents,
         num_duplicates=tally.verdicts["duplicate"] + settled.num_near_duplicates,
         num_near_duplicates=settled.num_near_duplicates,
@@ -96,26 +103,41 @@ def read_corpus(folder: DocumentsFolder, recipe: DocumentsRecipe, stage: StageFo
 
 def _read_files(
     entries: list[Entry],
+    folder: DocumentsFolder,
     recipe: DocumentsRecipe,
     stage: StageFolder,
     drafts: Drafts,
     tally: _Tally,
-    verdicts: Path,
 ) -> None:
     """Read every file: its document becomes a draft, its verdict a line."""
-    policy = make_policy(recipe)
-    with verdicts.open("w", encoding="utf-8") as lines, Converter(stage.should_stop) as converter:
-        for done, entry in enumerate(entries, start=1):
-            if stage.should_stop():
-                raise _interrupted(done - 1, len(entries))
+    limits = Limits(
+        max_bytes=recipe.max_file_mebibytes * MIB,
+        seconds=recipe.seconds_per_file,
+        policy=make_policy(recipe),
+    )
+    done = 0
+    with (
+        (stage.folder / VERDICTS).open("w", encoding="utf-8") as lines,
+        TextCache(stage.run, recipe.cache_mebibytes * MIB) as cache,
+    ):
+        conversions = Conversions(Path(folder.path), limits, cache, stage.should_stop)
+        with closing(_judge_all(entries, conversions, recipe, tally, drafts)) as verdicts:
             try:
-                verdict = _judge(entry, recipe, policy, converter, tally, drafts)
+                for verdict, is_last in verdicts:
+                    if stage.should_stop():
+                        raise ConverterStopped
+                    tally.verdicts[verdict.verdict] += 1
+                    tally.masked.update(verdict.masked)
+                    lines.write(verdict.model_dump_json() + "\n")
+                    done += is_last
+                    if is_last:
+                        told = Progress(
+                            stage=stage.name, done=done, total=len(entries), unit="files"
+                        )
+                        stage.on_event(told)
             except ConverterStopped as exc:
-                raise _interrupted(done - 1, len(entries)) from exc
-            tally.verdicts[verdict.verdict] += 1
-            tally.masked.update(verdict.masked)
-            lines.write(verdict.model_dump_json() + "\n")
-            stage.on_event(Progress(stage=stage.name, done=done, total=len(entries), unit="files"))
+                raise _interrupted(done, len(entries)) from exc
+        cache.forget_unused()
 
 
 def _check_stop(stage: StageFolder) -> None:
@@ -146,33 +168,53 @@ def _list_unchanged(folder: DocumentsFolder) -> list[Entry]:
     return entries
 
 
-def _judge(
-    entry: Entry,
+def _judge_all(
+    entries: list[Entry],
+    conversions: Conversions,
     recipe: DocumentsRecipe,
-    policy: ScrubPolicy,
-    converter: Converter,
     tally: _Tally,
     drafts: Drafts,
-) -> FileVerdict:
-    """The verdict on one entry; its document is written if it is used."""
+) -> Generator[tuple[FileVerdict, bool], None, None]:
+    """The verdict on each file in order, and whether it is the last one about a file."""
+    readable = (entry for entry in entries if _refuse(entry, recipe) is None)
+    with closing(conversions.convert_all(readable)) as converted:
+        for entry in entries:
+            refusal = _refuse(entry, recipe)
+            if refusal is not None:
+                yield refusal, True
+                continue
+            for made in converted:
+                yield _judge(made, tally, drafts), made.is_last
+                if made.is_last:
+                    break
+
+
+def _refuse(entry: Entry, recipe: DocumentsRecipe) -> FileVerdict | None:
+    """The verdict on what is not opened at all; None for a file to be read."""
     if entry.kind != "file":
         return _skip(entry, *_SKIPPED[entry.kind])
-    if entry.num_bytes > recipe.max_file_mebibytes * MIB:
-        return _skip(
-            entry,
-            f"it has {format_bytes(entry.num_bytes)}, at most {recipe.max_file_mebibytes} MiB "
-            "are read",
-            f"split it, or --set documents.max_file_mebibytes={-(-entry.num_bytes // MIB)}",
-        )
-    reply = converter.convert(
-        entry.path,
-        max_bytes=recipe.max_file_mebibytes * MIB,
-        seconds=recipe.seconds_per_file,
-        policy=policy,
+    if entry.num_bytes <= recipe.max_file_mebibytes * MIB:
+        return None
+    return _skip(
+        entry,
+        f"it has {format_bytes(entry.num_bytes)}, at most {recipe.max_file_mebibytes} MiB are read",
+        f"split it, or --set documents.max_file_mebibytes={-(-entry.num_bytes // MIB)}",
     )
-    if isinstance(reply, ConversionFailure):
-        return _skip(entry, reply.reason, reply.fix)
-    return _accept(entry, reply, tally, drafts)
+
+
+def _judge(made: Conversion, tally: _Tally, drafts: Drafts) -> FileVerdict:
+    """The verdict on what a reader gave; its document becomes a draft if it is used."""
+    if isinstance(made.reply, ConversionFailure):
+        verdict = _skip(made.entry, made.reply.reason, made.reply.fix)
+    else:
+        verdict = _accept(made.entry, made.reply, tally, drafts)
+    return verdict.model_copy(
+        update={
+            "sha256": made.sha256,
+            "archive": made.archive,
+            "archive_sha256": made.archive_sha256,
+        }
+    )
 
 
 def _accept(entry: Entry, reply: dict[str, Any], tally: _Tally, drafts: Drafts) -> FileVerdict:

@@ -29,7 +29,7 @@ class Entry:
 
     Attributes:
         path: absolute path, as the system spells it.
-        name: relative to the folder, as text for people: never fails to encode.
+        name: relative to the folder, as text for people (see `show_name`).
         kind: a plain file; a recipe that lies with the documents; a hidden file or folder; a link;
             a device, pipe or socket; a folder that may not be opened.
         num_bytes: size of a plain file, else 0.
@@ -69,6 +69,14 @@ def scan_folder(path: Path) -> DocumentsFolder:
 def list_entries(folder: Path) -> list[Entry]:
     """Everything below a folder that needs a verdict, sorted by name."""
     return sorted(_walk(folder, folder), key=lambda entry: (entry.name, str(entry.path)))
+
+
+def show_name(name: str) -> str:
+    """A name as text for people: what is no character, or controls a terminal, is spelled out."""
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def fingerprint_entries(entries: list[Entry]) -> str:
@@ -149,7 +157,7 @@ def _make(root: Path, item: os.DirEntry[str], kind: Kind) -> Entry:
         num_bytes, modified = 0, 0
     return Entry(
         path=path,
-        name=name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"),
+        name=show_name(name),
         kind=kind,
         num_bytes=num_bytes
         if kind in ("file", "recipe", "hidden") and not name.endswith("/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,15 @@ def read_lines(path):
     """The objects of a file of JSON lines."""
     with path.open(encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
+
+
+def ask(converter, path, **options):
+    """Let a converter read one file."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        return converter.convert(file, path.name, **options)
+    finally:
+        os.close(file)
 
 
 @dataclass(frozen=True, kw_only=True)

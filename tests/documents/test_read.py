@@ -20,7 +20,7 @@ from appliance.events import Progress
 from appliance.recipe import DocumentsRecipe
 from appliance.rundir import StageFolder
 
-from .conftest import ReadFolder
+from .conftest import ReadFolder, ask
 
 KEY = "AKIA" + "IOSFODNN7EXAMPLE"
 
@@ -77,8 +77,8 @@ def test_secrets_stay_when_the_recipe_says_so(docs: Path, read_folder: ReadFolde
 def test_private_values_never_leave_the_converter(docs: Path):
     (docs / "handover.txt").write_text(f"{KEY} bob@example.org DE89370400440532013000")
     with Converter(lambda: False) as converter:
-        reply = converter.convert(
-            docs / "handover.txt", max_bytes=2**20, seconds=20.0, policy=ScrubPolicy()
+        reply = ask(
+            converter, docs / "handover.txt", max_bytes=2**20, seconds=20.0, policy=ScrubPolicy()
         )
     assert isinstance(reply, dict)
     assert reply["masked"] == {"api_key": 1, "email": 1, "iban": 1}
@@ -103,12 +103,12 @@ def test_numbers_go_on_when_the_converter_is_replaced(docs: Path):
     (docs / "mail.txt").write_text("Write to ada@example.org, she will know.")
     options = {"max_bytes": 2**20, "seconds": 20.0, "policy": ScrubPolicy()}
     with Converter(lambda: False) as converter:
-        first = converter.convert(docs / "mail.txt", **options)
+        first = ask(converter, docs / "mail.txt", **options)
         process = converter._process
         assert process is not None
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        assert converter.convert(docs / "mail.txt", **options) == first
+        assert ask(converter, docs / "mail.txt", **options) == first
 
 
 def test_events_hold_counts_and_no_names(docs: Path, read_folder: ReadFolder):
@@ -185,12 +185,12 @@ def test_stop_ends_between_files(docs: Path, read_folder: ReadFolder):
 def test_converter_replaces_a_process_that_died(docs: Path):
     options = {"max_bytes": 2**20, "seconds": 20.0, "policy": ScrubPolicy()}
     with Converter(lambda: False) as converter:
-        assert isinstance(converter.convert(docs / "good.md", **options), dict)
+        assert isinstance(ask(converter, docs / "good.md", **options), dict)
         process = converter._process
         assert process is not None
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        assert isinstance(converter.convert(docs / "good.md", **options), dict)
+        assert isinstance(ask(converter, docs / "good.md", **options), dict)
 
 
 def test_converter_kills_a_reader_that_hangs(docs: Path, monkeypatch: pytest.MonkeyPatch):
@@ -203,9 +203,7 @@ def test_converter_kills_a_reader_that_hangs(docs: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(converter_module.subprocess, "Popen", start_hanging)
     began = time.monotonic()
     with Converter(lambda: False) as converter:
-        reply = converter.convert(
-            docs / "good.md", max_bytes=2**20, seconds=0.3, policy=ScrubPolicy()
-        )
+        reply = ask(converter, docs / "good.md", max_bytes=2**20, seconds=0.3, policy=ScrubPolicy())
     assert isinstance(reply, ConversionFailure)
     assert reply.reason == "reading took longer than 0.3 s"
     assert time.monotonic() - began < 5
@@ -215,10 +213,10 @@ def test_converter_survives_a_reader_that_wants_all_memory(docs: Path):
     (docs / "nested.json").write_text("[" + "[1]," * 1_500_000 + "1]")  # 6 MB, 130 MB as lists
     options = {"max_bytes": 2**30, "seconds": 30.0, "policy": ScrubPolicy()}
     with Converter(lambda: False, memory_bytes=64 * 2**20) as converter:
-        reply = converter.convert(docs / "nested.json", **options)
+        reply = ask(converter, docs / "nested.json", **options)
         assert isinstance(reply, ConversionFailure)
         assert "memory" in reply.reason
-        assert isinstance(converter.convert(docs / "good.md", **options), dict)
+        assert isinstance(ask(converter, docs / "good.md", **options), dict)
 
 
 def test_real_handbook_is_read_whole(real_documents: Path, read_folder: ReadFolder):

@@ -135,7 +135,7 @@ def test_html_fragment_keeps_headings_lists_and_tables():
         ("photo.jpg", "picture"),
         ("talk.mp4", "sound or video"),
         ("all.zip", "archive"),
-        ("x.dat", "type .dat"),
+        ("x.parquet", "parquet"),
     ],
 )
 def test_unsupported_kinds_say_what_to_do(name: str, reason: str):

@@ -47,6 +47,29 @@ def count_pdf_pages(data: bytes) -> int:
         return 0
 
 
+def count_scanned_pages(data: bytes) -> int:
+    """Pages of a PDF with a picture and without text; 0 if it cannot be opened."""
+    import pypdfium2
+
+    try:
+        with pypdfium2.PdfDocument(data) as document:
+            return sum(_is_scan(document, number) for number in range(len(document)))
+    except pypdfium2.PdfiumError:
+        return 0
+
+
+def _is_scan(document: Any, number: int) -> bool:
+    from pypdfium2.raw import FPDF_PAGEOBJ_IMAGE
+
+    if _read_pdf_page(document, number).strip():
+        return False
+    page = document[number]
+    pictures = page.get_objects(filter=(FPDF_PAGEOBJ_IMAGE,), max_depth=2)
+    is_scan = next(iter(pictures), None) is not None
+    page.close()
+    return is_scan
+
+
 def read_docx(data: bytes, name: PurePath) -> Extract:
     """Headings, paragraphs, lists and tables of a Word file, by python-docx."""
     import docx

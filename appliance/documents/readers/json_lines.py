@@ -12,6 +12,7 @@ from appliance.documents.readers.extract import Conversation, Extract, Unreadabl
 from appliance.documents.readers.records import format_record, read_conversation
 
 _TEXTS = ("text", "content", "body")
+_BESIDE_TEXT = frozenset(("id", "title", "source", "url", "meta", "metadata", "date", "lang"))
 _LISTS = ("data", "records", "items", "examples", "conversations", "tickets", "rows")
 
 
@@ -38,7 +39,7 @@ def read_json_lines(data: bytes, name: PurePath) -> Extract:
         UnreadableFile: most lines are not JSON.
     """
     records, num_bad = [], 0
-    for line in decode_text(data).splitlines():
+    for line in decode_text(data).split("\n"):  # not splitlines: U+2028 may stand in a string
         if not line.strip():
             continue
         try:
@@ -51,6 +52,9 @@ def read_json_lines(data: bytes, name: PurePath) -> Extract:
             "write one JSON object a line",
         )
     return _collect(records, num_bad)
+
+
+READS = {".json": read_json, ".jsonl": read_json_lines, ".ndjson": read_json_lines}
 
 
 def _find_records(tree: Any) -> list[Any]:
@@ -85,7 +89,8 @@ def _collect(records: list[Any], num_bad: int) -> Extract:
 def _format(record: Mapping[str, Any]) -> str:
     for key in _TEXTS:
         text = record.get(key)
-        if isinstance(text, str) and len(text) > 200:  # a document, not a field
+        is_document = len(record) == 1 or record.keys() <= {key, *_BESIDE_TEXT}
+        if isinstance(text, str) and (is_document or len(text) > 200):  # else it is a field
             title = record.get("title")
             return (
                 f"\n## {title}\n\n{text}\n" if isinstance(title, str) and title else f"\n{text}\n"

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import PurePath
 
 from appliance.documents.readers.extract import Conversation, Extract, Reader, UnreadableFile
 from appliance.documents.readers.fallback import (
     count_pdf_pages,
+    count_scanned_pages,
     read_docx,
     read_epub,
     read_pdf,
@@ -24,30 +26,12 @@ from appliance.documents.readers.html import read_html
 from appliance.documents.readers.tables import convert_rows, parse_markdown_table
 
 SUFFIXES = frozenset(
-    [
-        ".pdf",
-        ".docx",
-        ".doc",
-        ".odt",
-        ".rtf",
-        ".pptx",
-        ".ppt",
-        ".odp",
-        ".xlsx",
-        ".xls",
-        ".ods",
-        ".epub",
-        ".eml",
-        ".msg",
-        ".html",
-        ".htm",
-        ".xhtml",
-        ".html5",
-        ".ipynb",
-        ".org",
+    (
+        ".pdf", ".docx", ".doc", ".odt", ".rtf", ".pptx", ".ppt", ".odp", ".xlsx", ".xls", ".ods",
+        ".epub", ".eml", ".msg", ".html", ".htm", ".xhtml", ".html5", ".ipynb", ".org",
         ".mediawiki",
-    ]
-)
+    )
+)  # fmt: skip
 FALLBACKS: dict[str, Reader] = {
     ".pdf": read_pdf,
     ".docx": read_docx,
@@ -90,7 +74,18 @@ def read_office(data: bytes, name: PurePath, *, only_fallback: bool = False) -> 
         extract = _take_longer(extract, other, data, name)
     if not _count_letters(extract.text):
         raise refusal
+    if data.startswith(b"%PDF") and not extract.remark:
+        extract = replace(extract, remark=_tell_scans(data))
     return extract
+
+
+def _tell_scans(data: bytes) -> str:
+    """A remark when some pages of a PDF are pictures without text."""
+    num_scans = count_scanned_pages(data)
+    if not num_scans:
+        return ""
+    num_pages = count_pdf_pages(data)
+    return f"{num_scans:,} of its {num_pages:,} pages seem to be scans without text: not read"
 
 
 def _read_xberg(data: bytes, name: PurePath) -> Extract:

@@ -6,13 +6,17 @@ import re
 from pathlib import PurePath
 
 from appliance.documents.readers.encoding import decode_text
-from appliance.documents.readers.extract import Extract
+from appliance.documents.readers.extract import Extract, UnreadableFile
 
 _DIRECTIVE = re.compile(r"^\.\. (\S+)::[ \t]*(.*)$")
 _UNDERLINE = re.compile(r"^([=\-~^\"'`#*+.:_<>])\1{2,}\s*$")
 _ROLE = re.compile(r":[a-z:]+:`([^`<]*?)\s*(?:<[^`>]*>)?`")
 _REFERENCE = re.compile(r"`([^`<]+?)\s*<[^`>]*>`__?")
 _QUIET = {"image", "figure", "contents", "toctree", "include", "raw", "highlight", "meta", "index"}
+
+
+_LEAST_SPACES = 1 / 40
+"""Of characters, in anything people write with spaces; encoded data has hardly any."""
 
 
 def read_plain(data: bytes, name: PurePath) -> Extract:
@@ -24,6 +28,24 @@ def read_restructured(data: bytes, name: PurePath) -> Extract:
     """ReStructuredText with its headings as markdown headings; directives that show nothing go."""
     lines = decode_text(data).splitlines()
     return Extract(text="\n".join(_mark_headings(_drop_directives(lines))))
+
+
+def read_unknown(data: bytes, name: PurePath) -> Extract:
+    """A file of a kind that nobody knows, if it is text: log, letter, notes of a program.
+
+    Raises:
+        UnreadableFile: the bytes are not text, or are data spelled in letters.
+    """
+    text = decode_text(data)
+    if "\0" in text or len(text.split()) < _LEAST_SPACES * len(text):
+        raise UnreadableFile("the content is data, not text", "export it as text or csv")
+    return Extract(text=text, remark=f"files of type {name.suffix[:12]} are read as plain text")
+
+
+READS = {
+    **dict.fromkeys((".md", ".markdown", ".mdx", ".txt", ".text", ""), read_plain),
+    ".rst": read_restructured,
+}
 
 
 def _drop_directives(lines: list[str]) -> list[str]:

@@ -19,7 +19,7 @@ QUESTIONS = (
 SUBJECTS = ("subject", "title", "summary", "topic")
 ANSWERS = (
     "answer", "response", "completion", "output", "resolution", "solution", "reply",
-    "assistant", "accepted answer", "best answer", "a",
+    "assistant", "accepted answer", "best answer", "chosen", "a",
 )  # fmt: skip
 CONTEXTS = ("input", "context")
 _CHATS = ("messages", "conversations", "conversation", "turns", "chat", "dialog", "dialogue")
@@ -37,7 +37,10 @@ def read_conversation(record: Mapping[str, Any]) -> Conversation | None:
     named = {normalise_key(key): value for key, value in record.items()}
     for key in _CHATS:
         if isinstance(named.get(key), list):
-            return _read_chat(named[key])
+            return _read_chat(_read_system(named) + named[key])
+    prompt, answer = named.get("prompt", []), named.get("completion", named.get("chosen"))
+    if isinstance(prompt, list) and isinstance(answer, list):  # both as messages
+        return _read_chat(_read_system(named) + prompt + answer)
     return _read_pair(named)
 
 
@@ -107,8 +110,14 @@ def _read_pair(named: Mapping[str, Any]) -> Conversation | None:
     if not answer or not (question or subject):
         return None
     asked = [part for part in (subject, question, _first(named, CONTEXTS)) if part]
-    system = [("system", str(named["system"]))] if isinstance(named.get("system"), str) else []
+    system = [(turn["role"], turn["content"]) for turn in _read_system(named)]
     return tidy_conversation([*system, ("user", "\n\n".join(asked)), ("assistant", answer)])
+
+
+def _read_system(named: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The instruction that stands beside the turns, as ShareGPT has it."""
+    system = named.get("system")
+    return [{"role": "system", "content": system}] if isinstance(system, str) else []
 
 
 def _first(named: Mapping[str, Any], keys: Sequence[str]) -> str:

@@ -38,6 +38,9 @@ def read_csv(data: bytes, name: PurePath) -> Extract:
     return convert_rows(rows)
 
 
+READS = {".csv": read_csv, ".tsv": read_csv}
+
+
 def convert_rows(rows: Rows) -> Extract:
     """Rows of a table as conversations, or as one line of text a row.
 

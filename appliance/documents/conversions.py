@@ -1,0 +1,307 @@
+"""Every file of a folder through the converters: in parallel, in order, with limits.
+
+Each core has a converter process of its own; results come in the order of the files, whoever is
+done first. What waits is bounded in number and size, so that memory does not grow with the folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import stat
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from appliance.documents.cache import TextCache
+from appliance.documents.converter import ConversionFailure, Converter
+from appliance.documents.opening import explain_closed, open_below
+from appliance.documents.readers.archive import Member
+from appliance.documents.scrub import ScrubPolicy
+from appliance.documents.walk import Entry, show_name
+
+_WAITING_BYTES = 64 * 2**20
+_WAITING_FILES = 4
+"""For each converter: enough that none is idle while a slow file is waited for."""
+
+_CHANGED = ("it changed while the folder was read", "run the same command again")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What one file may cost, and what is replaced in it.
+
+    Attributes:
+        max_bytes: larger files are not read.
+        seconds: time for one attempt.
+        policy: which private values are replaced.
+    """
+
+    max_bytes: int
+    seconds: float
+    policy: ScrubPolicy
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conversion:
+    """What became of a file, or of a member of an archive.
+
+    Attributes:
+        entry: the file; of a member, its name goes on behind that of the archive.
+        reply: text and counts (see `convert.convert`), or why there is none.
+        sha256: of the bytes; empty if they were not read.
+        archive: name of the archive it lies in; empty for a file.
+        archive_sha256: of that archive.
+        is_last: no further member of the same file follows.
+    """
+
+    entry: Entry
+    reply: dict[str, Any] | ConversionFailure
+    sha256: str = ""
+    archive: str = ""
+    archive_sha256: str = ""
+    is_last: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Task:
+    """A file or a member to be read, or one with a verdict already (`failure`)."""
+
+    entry: Entry
+    member: Member | None = None
+    archive: str = ""
+    archive_sha256: str = ""
+    failure: ConversionFailure | None = None
+    is_last: bool = True
+
+
+class Conversions:
+    """Converters, and the cache behind them."""
+
+    def __init__(
+        self,
+        root: Path,
+        limits: Limits,
+        cache: TextCache,
+        should_stop: Callable[[], bool],
+        *,
+        num_converters: int | None = None,
+    ) -> None:
+        """Nothing starts yet.
+
+        Args:
+            root: the folder; no file outside it is ever opened.
+            limits: for each file.
+            cache: texts of earlier runs.
+            should_stop: True when the person wants to stop.
+            num_converters: processes; None for one a core, as far as memory allows.
+        """
+        self._root = root
+        self._limits = limits
+        self._cache = cache
+        self._should_stop = should_stop
+        self._num_converters = num_converters or count_converters()
+
+    def convert_all(self, entries: Iterator[Entry]) -> Generator[Conversion, None, None]:
+        """Read files, in order; a zip gives one conversion for each member.
+
+        Raises:
+            ConverterStopped: the person wants to stop.
+            ResourceError: no converter can be started.
+        """
+        is_over = threading.Event()
+        with ExitStack() as stack:
+            free: queue.SimpleQueue[Converter] = queue.SimpleQueue()
+            for _ in range(self._num_converters):
+                converter = Converter(
+                    lambda: is_over.is_set() or self._should_stop(),
+                    mark_key=self._cache.mark_key,
+                )
+                stack.callback(converter.close)
+                free.put(converter)
+            pool = ThreadPoolExecutor(self._num_converters)
+            stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+            stack.callback(is_over.set)  # first: nobody waits for a slow file any more
+            waiting: deque[tuple[_Task, Future[Conversion]]] = deque()
+            num_bytes = 0
+            for task in self._expand(entries, free):
+                waiting.append((task, pool.submit(self._convert, task, free)))
+                num_bytes += task.entry.num_bytes
+                while waiting and (
+                    num_bytes > _WAITING_BYTES
+                    or len(waiting) > _WAITING_FILES * self._num_converters
+                ):
+                    first, future = waiting.popleft()
+                    num_bytes -= first.entry.num_bytes
+                    yield future.result()
+            while waiting:
+                yield waiting.popleft()[1].result()
+
+    def _expand(
+        self, entries: Iterator[Entry], free: queue.SimpleQueue[Converter]
+    ) -> Iterator[_Task]:
+        """Files as they are, archives as their members."""
+        for entry in entries:
+            is_archive = entry.name.lower().endswith(".zip")
+            if not is_archive or entry.num_bytes > self._limits.max_bytes:
+                yield _Task(entry=entry)
+                continue
+            try:
+                with self._open(entry) as file:
+                    sha256 = hash_descriptor(file)
+                    with _borrow(free) as converter:
+                        reply = converter.list_archive(file, self._limits.seconds)
+            except OSError as exc:
+                yield _Task(entry=entry, failure=_make_failure(explain_closed(exc)))
+                continue
+            if isinstance(reply, ConversionFailure):
+                yield _Task(entry=entry, failure=reply)
+            elif reply["members"] is None:  # an office file under the name of an archive
+                yield _Task(entry=entry)
+            else:
+                members = [Member(**member) for member in reply["members"]]
+                yield from self._list_tasks(entry, sha256, members)
+
+    def _list_tasks(self, entry: Entry, sha256: str, members: list[Member]) -> Iterator[_Task]:
+        for number, member in enumerate(members, start=1):
+            inside = replace(
+                entry,
+                name=f"{entry.name}/{show_name(member.name)}",
+                num_bytes=member.num_bytes,
+            )
+            yield _Task(
+                entry=inside,
+                member=member,
+                archive=entry.name,
+                archive_sha256=sha256,
+                failure=_judge_member(member, self._limits.max_bytes),
+                is_last=number == len(members),
+            )
+
+    def _convert(self, task: _Task, free: queue.SimpleQueue[Converter]) -> Conversion:
+        """The conversion of a task; runs in a thread."""
+        made = Conversion(
+            entry=task.entry,
+            reply=task.failure or _make_failure(_CHANGED),
+            archive=task.archive,
+            archive_sha256=task.archive_sha256,
+            is_last=task.is_last,
+        )
+        if task.failure is not None:
+            return made
+        try:
+            with self._open(task.entry) as file:
+                before = os.fstat(file)
+                if not _is_as_listed(before, task):
+                    return made
+                sha256 = task.archive_sha256 or hash_descriptor(file)
+                key = self._make_key(task, sha256)
+                known = self._cache.find(key)
+                reply = known or self._ask(task, file, free)
+                if _has_changed(before, os.fstat(file)):
+                    return made
+        except OSError as exc:
+            return replace(made, reply=_make_failure(explain_closed(exc)))
+        if known is None:
+            self._cache.keep(key, reply)
+        inside = reply.get("sha256", "") if isinstance(reply, dict) else ""
+        return replace(made, reply=reply, sha256=inside if task.member else sha256)
+
+    def _make_key(self, task: _Task, sha256: str) -> str:
+        name, member = PurePosixPath(task.entry.name).name, task.member
+        position = member.position if member else None
+        return self._cache.make_key(sha256, name, position, self._limits.policy)
+
+    def _ask(
+        self, task: _Task, file: int, free: queue.SimpleQueue[Converter]
+    ) -> dict[str, Any] | ConversionFailure:
+        with _borrow(free) as converter:
+            return converter.convert(
+                file,
+                PurePosixPath(task.entry.name).name,
+                max_bytes=self._limits.max_bytes,
+                seconds=self._limits.seconds,
+                policy=self._limits.policy,
+                member=task.member.position if task.member else None,
+            )
+
+    @contextmanager
+    def _open(self, entry: Entry) -> Iterator[int]:
+        file = open_below(self._root, entry.path)
+        try:
+            yield file
+        finally:
+            os.close(file)
+
+
+def count_converters() -> int:
+    """One a core, as long as each may have a GiB of the memory that is free; 16 at most."""
+    free = min(filter(None, (_read_free_memory(), _read_memory_limit())), default=0)
+    return max(1, min(len(os.sched_getaffinity(0)), 16, free // 2**30))
+
+
+def hash_descriptor(file: int) -> str:
+    """sha256 of an open file from its beginning, in hexadecimal."""
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        raise OSError("it is not a plain file")
+    os.lseek(file, 0, os.SEEK_SET)
+    digest = hashlib.sha256()
+    while part := os.read(file, 2**20):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _borrow(free: queue.SimpleQueue[Converter]) -> Iterator[Converter]:
+    converter = free.get()
+    try:
+        yield converter
+    finally:
+        free.put(converter)
+
+
+def _make_failure(words: tuple[str, str]) -> ConversionFailure:
+    return ConversionFailure(reason=words[0], fix=words[1])
+
+
+def _judge_member(member: Member, max_bytes: int) -> ConversionFailure | None:
+    if member.reason:
+        return ConversionFailure(reason=member.reason, fix=member.fix, is_final=True)
+    if member.num_bytes > max_bytes:
+        return _make_failure(
+            ("it is larger than a file may be", "unpack it into the folder, and split it")
+        )
+    return None
+
+
+def _is_as_listed(status: os.stat_result, task: _Task) -> bool:
+    """Whether the file is the one that was listed; an archive's size is not that of its member."""
+    if not stat.S_ISREG(status.st_mode) or status.st_mtime_ns != task.entry.modified:
+        return False
+    return task.member is not None or status.st_size == task.entry.num_bytes
+
+
+def _has_changed(before: os.stat_result, after: os.stat_result) -> bool:
+    return (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
+
+
+def _read_free_memory() -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _read_memory_limit() -> int:
+    """The limit of the control group, 0 without one."""
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        path = Path("/sys/fs/cgroup") / name
+        if path.exists() and (words := path.read_text().strip()).isdigit():
+            return int(words)
+    return 0
