@@ -173,7 +173,8 @@ def _estimate_head(spec: BaseSpec, training: Training) -> int:
     if training.compute_dtype == "bfloat16":
         chunks += chunk  # scores and their gradient in 16 bit
     hidden = 3 * tokens * spec.width * training.compute_bytes
-    copies = 3 if training.tunes_head else 2 if training.method == "full" else 0
+    learns_whole = training.method == "full" or training.tunes_embeddings
+    copies = 3 if training.tunes_head else 2 if learns_whole else 0
     return hidden + chunks + copies * 4 * vocab * spec.width
 
 

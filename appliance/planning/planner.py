@@ -15,12 +15,12 @@ from appliance.planning.reasons import (
     explain_time,
 )
 from appliance.planning.rungs import (
-    LADDER,
     Rung,
     choose_device,
     climb,
     find_obstacle,
     find_shortage,
+    list_methods,
 )
 from appliance.planning.schedule import plan_steps
 from appliance.planning.speed import TIME_BUDGET_SECONDS, Workload, estimate_seconds
@@ -158,7 +158,7 @@ def _list_rungs(
     rejected: list[Rejected],
 ) -> list[Rung]:
     """Rungs of a base that can be used at all; the others go into `rejected`."""
-    methods = LADDER if recipe.method == "auto" else (recipe.method,)
+    methods = list_methods(spec, recipe)
     obstacles = {method: find_obstacle(spec, method, recipe) for method in methods}
     if not spec.exportable:
         rejected.append(Rejected(choice=spec.name, reason=obstacles[methods[0]]))
@@ -188,7 +188,7 @@ def _write_plan(
         test_tokens=dataset.test.num_tokens,
         num_epochs=steps.num_epochs,
         num_steps=steps.num_steps,
-        trial_steps=steps.trial_steps if recipe.lr == "auto" else 0,
+        trial_steps=steps.trial_steps if recipe.tries_rates else 0,
     )
     return TrainPlan(
         base=rung.spec.name,
@@ -197,6 +197,7 @@ def _write_plan(
         compute_dtype="bfloat16" if training.compute_dtype == "bfloat16" else "float32",
         rank=training.rank,
         tunes_head=training.tunes_head,
+        tunes_embeddings=training.tunes_embeddings,
         recompute=training.recompute,
         returns_memory=training.returns_memory,
         sequence_length=training.sequence_length,
@@ -222,7 +223,7 @@ def _measure_training(rung: Rung, hardware: Hardware, recipe: TuneRecipe, tokens
         test_tokens=tokens // 5,
         num_epochs=steps.num_epochs,
         num_steps=steps.num_steps,
-        trial_steps=steps.trial_steps if recipe.lr == "auto" else 0,
+        trial_steps=steps.trial_steps if recipe.tries_rates else 0,
     )
     seconds = estimate_seconds(rung.spec, rung.training, workload, hardware.cpu, rung.device.gpu)
     return seconds["tune"]

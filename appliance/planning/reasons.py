@@ -26,6 +26,8 @@ def explain_choice(rung: Rung, recipe: TuneRecipe, rejected: tuple[Rejected, ...
     what = (
         "the recipe asks for it" if recipe.method != "auto" else f"largest base whose {method} fits"
     )
+    if recipe.method == "auto" and method == "full":
+        what = "largest base that fits; small enough to train whole"
     parts = [what, "exportable to onnx (checked)"]
     if recipe.method == "auto" and method == "qlora":
         parts.insert(1, "adapter not needed")

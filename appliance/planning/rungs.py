@@ -16,8 +16,8 @@ from appliance.planning.memory import (
     estimate_memory,
 )
 from appliance.planning.schedule import list_lengths
-from appliance.planning.training import Training, count_trainable
-from appliance.recipe import TuneRecipe
+from appliance.planning.training import Training, count_embedding, count_trainable
+from appliance.recipe import PretrainRecipe, TuneRecipe
 from appliance.units import format_bytes
 from appliance.values import BaseSpec, Gpu, Hardware, MemoryEstimate, Method
 
@@ -26,6 +26,10 @@ LADDER: tuple[Method, ...] = ("qlora", "adapter")
 
 ON_REQUEST: tuple[Method, ...] = ("lora", "full")
 """Methods that only a recipe chooses."""
+
+FULL_PARAMETERS = 100_000_000
+"""Up to this a base is pretrained whole: it forgets less than half of what QLoRA does for the same
+gain (law textbook, embedded base: 5.3 % gained at 0.95 % lost, QLoRA 8.1 % at 2.7 %)."""
 
 CPU_MEMORY_SHARE = 0.9
 """Part of the free RAM that a plan may use."""
@@ -39,6 +43,12 @@ GPU_MEMORY_SHARE = 0.95
 
 SMALL_HEAD = 16_000_000
 """Weights of a head that gets a low-rank update by itself; tied heads never do."""
+
+TRAINED_BYTES = 16
+"""Bytes of a weight that learns in fp32: itself, its gradient, two moments."""
+
+EMBEDDINGS_SHARE = 0.25
+"""Embeddings and head learn whole while that takes no more than this part of the limit."""
 
 DISK_SHARE = 3.5
 """Disk of a run as a multiple of the base in fp32: the merged model, the fp32 graph, what is
@@ -91,6 +101,16 @@ class Rung:
         return f"{self.spec.name} · {self.training.method}"
 
 
+def list_methods(spec: BaseSpec, recipe: TuneRecipe) -> tuple[Method, ...]:
+    """Methods to try with a base, the best first."""
+    if recipe.method != "auto":
+        return (recipe.method,)
+    if isinstance(recipe, PretrainRecipe):
+        is_small = spec.num_parameters <= FULL_PARAMETERS
+        return ("full", "qlora") if is_small else ("qlora",)
+    return LADDER
+
+
 def choose_device(hardware: Hardware) -> Device:
     """The first GPU that can be used, else the CPU."""
     for number, gpu in enumerate(hardware.gpus):
@@ -127,11 +147,13 @@ def climb(
     """
     device = choose_device(hardware)
     kind = device.name.split(":")[0]
+    learns_whole = _tunes_embeddings(spec, method, recipe, device.limit_bytes)
     wanted = Training(
         method=method,
         sequence_length=0,
         rank=recipe.rank,
-        tunes_head=_tunes_head(spec, method, recipe),
+        tunes_head=not learns_whole and _tunes_head(spec, method, recipe),
+        tunes_embeddings=learns_whole,
         device=device.name,
         compute_dtype=device.compute_dtype,
     )
@@ -209,6 +231,9 @@ def find_obstacle(spec: BaseSpec, method: Method, recipe: TuneRecipe) -> str:
         return f"cannot be exported: {spec.why_not}"
     if method == "adapter" and spec.model_type.startswith("phi3"):
         return "its gate and up matrices are one: a bottleneck cannot be merged"
+    asks_embeddings = isinstance(recipe, PretrainRecipe) and recipe.embeddings == "yes"
+    if method in ("qlora", "lora") and asks_embeddings and spec.tied:
+        return "pretrain.embeddings=yes, but head and embedding are one matrix"
     if method in ("qlora", "lora") and recipe.head == "yes" and spec.tied:
         return "tune.head=yes, but head and embedding are one matrix: the update cannot be merged"
     return ""
@@ -218,3 +243,11 @@ def _tunes_head(spec: BaseSpec, method: Method, recipe: TuneRecipe) -> bool:
     if method not in ("qlora", "lora") or spec.tied or recipe.head == "no":
         return False
     return recipe.head == "yes" or spec.vocab_size * spec.width <= SMALL_HEAD
+
+
+def _tunes_embeddings(spec: BaseSpec, method: Method, recipe: TuneRecipe, limit_bytes: int) -> bool:
+    if not isinstance(recipe, PretrainRecipe) or method not in ("qlora", "lora") or spec.tied:
+        return False
+    needed = TRAINED_BYTES * count_embedding(spec)
+    fits = needed <= EMBEDDINGS_SHARE * limit_bytes
+    return recipe.embeddings == "yes" or (recipe.embeddings == "auto" and fits)

@@ -5,7 +5,14 @@ JSON. Paths inside a run are relative to the run's folder; `rundir.py` resolves 
 Units: bytes and tokens are int, seconds float, loss is nats per supervised token.
 """
 
-from appliance.values.dataset import Dataset, HeldOutQuestion, Split, TokenVerdict
+from appliance.values.dataset import (
+    Dataset,
+    GeneralSource,
+    HeldOutQuestion,
+    Split,
+    TextDataset,
+    TokenVerdict,
+)
 from appliance.values.documents import Corpus, Document, DocumentsFolder, FileVerdict, Turn
 from appliance.values.machine import (
     BaseChoice,
@@ -29,6 +36,7 @@ from appliance.values.results import (
     Bundle,
     EvalReport,
     ExportChoice,
+    GeneralScore,
     MergedModel,
     OnnxModel,
     ParityReport,
@@ -37,6 +45,7 @@ from appliance.values.results import (
     RateTrial,
     Rung,
     Score,
+    TermScore,
     TunedModel,
     TuneResult,
 )
@@ -56,6 +65,8 @@ __all__ = [
     "ExportChoice",
     "FileVerdict",
     "Finding",
+    "GeneralScore",
+    "GeneralSource",
     "Gpu",
     "GpuProcess",
     "GpuRates",
@@ -77,6 +88,8 @@ __all__ = [
     "Score",
     "Software",
     "Split",
+    "TermScore",
+    "TextDataset",
     "TokenVerdict",
     "TrainPlan",
     "TuneResult",
