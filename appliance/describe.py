@@ -11,6 +11,7 @@ from appliance.values import (
     Hardware,
     MergedModel,
     ParityReport,
+    TextDataset,
     TrainPlan,
     TunedModel,
 )
@@ -66,9 +67,45 @@ def describe_dataset(dataset: Dataset) -> str:
     )
 
 
+def describe_text(text: TextDataset, replay_share: float) -> str:
+    """What there is to learn, and what is read beside it and judged."""
+    train = text.dataset.train
+    return (
+        f"{format_count(train.num_labels)} tokens to learn from {train.num_documents:,} documents"
+        f" · {format_share(replay_share)} general text among them"
+        f" · {text.dataset.test.num_documents:,} documents and {text.terms.num_examples:,} places"
+        " of terms to judge by"
+    )
+
+
+def describe_kept(report: EvalReport) -> tuple[str, ...]:
+    """What continued pretraining did to general text and to terms of the domain."""
+    lines: list[str] = []
+    if report.general is not None:
+        kept = report.general
+        verdict = "MORE THAN THE LIMIT of" if kept.has_forgotten else "within the limit of"
+        lines.append(
+            f"general text: bits per byte {kept.base_bits_per_byte:.3f} → "
+            f"{kept.tuned_bits_per_byte:.3f} ({kept.rise:+.1%}, {verdict} {kept.limit:+.1%})"
+        )
+        if kept.has_forgotten:
+            lines.append(
+                "fix: more general text among it: --set pretrain.replay_share=0.1, or a lower rate"
+            )
+    if report.terms is not None:
+        terms = report.terms
+        lines.append(
+            f"terms of the domain: {format_share(terms.base_share)} → "
+            f"{format_share(terms.tuned_share)} guessed of {terms.num_places}, "
+            f"loss {terms.base_loss:.2f} → {terms.tuned_loss:.2f}"
+        )
+    return tuple(lines)
+
+
 def describe_plan(plan: TrainPlan) -> str:
     """What will be trained, how much it needs, how long it takes."""
     head = " and head" if plan.tunes_head else ""
+    head = " and whole embeddings" if plan.tunes_embeddings else head
     return (
         f"{plan.base} · {plan.method} r={plan.rank}{head} · packs of {plan.sequence_length} · "
         f"{plan.num_epochs} epoch{'s' * (plan.num_epochs != 1)} · needs "

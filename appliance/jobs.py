@@ -15,7 +15,11 @@ STOP = "stop"
 """The line that asks a worker to leave at the next safe point."""
 
 
-class TuneRequest(BaseModel):
+JobKind = Literal["tune", "pretrain"]
+"""Which line of the pipeline a job goes along."""
+
+
+class JobRequest(BaseModel):
     """What a person asked for; paths are absolute.
 
     Attributes:
@@ -24,6 +28,7 @@ class TuneRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    kind: JobKind = "tune"
     documents: str
     base: str | None
     recipe: Recipe
@@ -37,7 +42,6 @@ class WorkOrder(BaseModel):
     """What a worker is told, as the first line of its input.
 
     Attributes:
-        kind: which line of the pipeline.
         request: what the person asked for.
         cores: processor cores that the job may use; empty for all of them.
         gpu: number of the GPU that the job may use; None for all of them.
@@ -45,16 +49,22 @@ class WorkOrder(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["tune"] = "tune"
-    request: TuneRequest
+    request: JobRequest
     cores: tuple[int, ...] = ()
     gpu: int | None = None
 
 
-def name_run(documents: Path, base: str | None, recipe: Recipe) -> str:
+def name_run(documents: Path, base: str | None, recipe: Recipe, kind: JobKind = "tune") -> str:
     """The same request always has the same name: that is how a killed job is found again."""
     folder = documents.absolute().resolve()
     body = f"{folder}\n{base}\n{recipe.model_dump_json()}"
+    if kind != "tune":
+        body = f"{kind}\n{body}"
     digest = hashlib.sha256(body.encode()).hexdigest()
     label = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.name).strip("-")[:32] or "documents"
     return f"{label}-{digest[:6]}"
+
+
+def choose_kind(recipe: Recipe) -> JobKind:
+    """The line of the pipeline that a recipe alone asks for: one that goes on to tune is whole."""
+    return "pretrain" if recipe.pretrain.then == "tune" else "tune"

@@ -6,6 +6,8 @@ Nothing is decided here: each stage is a function of values, and its receipt say
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from appliance import describe
@@ -13,28 +15,38 @@ from appliance.bases.catalogue import find_bases
 from appliance.bundle.keys import load_signing_key, locate_keys
 from appliance.bundle.pack import pack
 from appliance.dataset.build import build_dataset
+from appliance.dataset.text import build_text_dataset
 from appliance.documents.read import read_corpus
 from appliance.documents.walk import scan_folder
 from appliance.errors import GateError
 from appliance.evaluation.evaluate import evaluate
+from appliance.evaluation.text import evaluate_text
 from appliance.events import Line
 from appliance.export.merge import merge
 from appliance.export.onnx import export_onnx
 from appliance.export.prove import prove
+from appliance.export.take import take_as_base
 from appliance.hardware.probe import probe
 from appliance.hardware.rates import identify_machine, load_rates
-from appliance.jobs import TuneRequest
+from appliance.jobs import JobKind, JobRequest
 from appliance.planning.calibration import load_notes, locate_notes, record_run
 from appliance.planning.planner import choose_base, make_plan, read_terms, recheck_plan
+from appliance.planning.worth import judge_corpus
+from appliance.recipe import Recipe
 from appliance.rundir import RunDir
+from appliance.tuning.pretrain import pretrain as pretrain_model
 from appliance.tuning.tune import tune as tune_model
 from appliance.values import (
+    BaseChoice,
     BaseSpec,
     Bundle,
     Corpus,
     Dataset,
     EvalReport,
     ExportChoice,
+    GeneralSource,
+    Hardware,
+    PlanTerms,
     ProvenModel,
     TrainPlan,
     TunedModel,
@@ -42,7 +54,22 @@ from appliance.values import (
 )
 
 
-def tune(request: TuneRequest, run: RunDir) -> TuneResult:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Ground:
+    """What every line starts from.
+
+    Attributes:
+        terms: what bounds its plans.
+        notes_file: where the measured figures of a run are noted for the plans that come.
+    """
+
+    hardware: Hardware
+    corpus: Corpus
+    terms: PlanTerms
+    notes_file: Path
+
+
+def tune(request: JobRequest, run: RunDir) -> TuneResult:
     """Turn a folder of documents into a verified bundle.
 
     Args:
@@ -55,51 +82,151 @@ def tune(request: TuneRequest, run: RunDir) -> TuneResult:
     Raises:
         ApplianceError: from the stage that failed; a failed gate leaves no bundle.
     """
+    ground = _read(request, run)
+    bases = find_bases(request.base)
+    choice = run.stage(
+        "base",
+        choose_base,
+        ground.hardware,
+        bases,
+        ground.corpus,
+        request.recipe.tune,
+        ground.terms,
+    )
+    return _tune_base(request, run, ground, choice)
+
+
+def pretrain(request: JobRequest, run: RunDir) -> TuneResult:
+    """Let a base read a folder as plain text; then pack it, or tune it on the same folder.
+
+    Args:
+        request: folder, base and recipe, which says how it goes on.
+        run: where stages write; finished ones are not done again.
+
+    Returns:
+        What was made, with every figure that was measured.
+
+    Raises:
+        ApplianceError: from the stage that failed; a failed gate leaves no bundle.
+    """
     recipe = request.recipe
+    ground = _read(request, run)
+    hardware, corpus, terms = ground.hardware, ground.corpus, ground.terms
+    bases = find_bases(request.base)
+    choice = run.stage("base", choose_base, hardware, bases, corpus, recipe.pretrain, terms)
+    spec, general = choice.spec, _read_general(recipe, run)
+    text = run.stage(
+        "text", build_text_dataset, corpus, spec, general, recipe.dataset, recipe.pretrain
+    )
+    dataset = text.dataset
+    _say(run, "Text", describe.describe_text(text, recipe.pretrain.replay_share))
+    _say(run, "Worth it?", judge_corpus(dataset.train.num_labels))
+    plan = run.stage("pretrain-plan", make_plan, hardware, choice, dataset, recipe.pretrain, terms)
+    is_new = not run.is_done("pretrain")
+    if is_new:
+        recheck_plan(plan, hardware)
+    _say(run, "Plan", describe.describe_plan(plan), f"why: {plan.reason}")
+    tuned = run.stage("pretrain", pretrain_model, plan, spec, text, recipe.pretrain)
+    if is_new:
+        _remember(ground, plan, tuned)
+    _say(run, "Pretrain", describe.describe_tuned(tuned))
+    report = run.stage(
+        "judge", evaluate_text, plan, spec, tuned, text, recipe.evaluate, recipe.pretrain
+    )
+    _say(run, "Evaluate", describe.describe_report(report), *describe.describe_kept(report))
+    _require_improvement(report, recipe.evaluate.require_improvement)
+    if recipe.pretrain.then == "nothing":
+        return _ship(request, run, plan, spec, tuned, report, corpus, dataset)
+    merged = run.stage("pretrained", merge, plan, spec, tuned, dataset)
+    _say(run, "Merge", describe.describe_merge(merged))
+    choice = run.stage("pretrained-base", take_as_base, merged, choice)
+    result = _tune_base(request, run, ground, choice)
+    return result.model_copy(update={"pretraining": report})
 
-    def say(label: str, text: str, detail: str = "") -> None:
-        run.on_event(Line(label=label, text=text, detail=detail))
 
+LINES: dict[JobKind, Callable[[JobRequest, RunDir], TuneResult]] = {
+    "tune": tune,
+    "pretrain": pretrain,
+}
+"""Which function does a job of a kind."""
+
+
+def _say(run: RunDir, label: str, text: str, *details: str) -> None:
+    run.on_event(Line(label=label, text=text, detail="\n".join(details)))
+
+
+def _read(request: JobRequest, run: RunDir) -> _Ground:
     load_signing_key(locate_keys())  # one that cannot be used is told now, not after the training
     hardware = probe(run.path)
     notes_file = locate_notes(identify_machine())
     notes = load_notes(notes_file)
-    terms = read_terms(recipe.budget, load_rates(), notes, request.by_person)
-    say("Hardware", describe.describe_hardware(hardware))
+    terms = read_terms(request.recipe.budget, load_rates(), notes, request.by_person)
+    _say(run, "Hardware", describe.describe_hardware(hardware))
     folder = scan_folder(Path(request.documents))
-    corpus = run.stage("corpus", read_corpus, folder, recipe.documents)
-    say("Documents", describe.describe_corpus(corpus))
-    bases = find_bases(request.base)
-    choice = run.stage("base", choose_base, hardware, bases, corpus, recipe.tune, terms)
-    spec = choice.spec
+    corpus = run.stage("corpus", read_corpus, folder, request.recipe.documents)
+    _say(run, "Documents", describe.describe_corpus(corpus))
+    return _Ground(hardware=hardware, corpus=corpus, terms=terms, notes_file=notes_file)
+
+
+def _remember(ground: _Ground, plan: TrainPlan, tuned: TunedModel) -> None:
+    """Note what was measured; where that fails, the next plan is less exact, and nothing else."""
+    with contextlib.suppress(OSError):
+        record_run(ground.notes_file, plan, tuned)
+
+
+def _read_general(recipe: Recipe, run: RunDir) -> GeneralSource:
+    """Where general text comes from: the folder that the recipe names, else the package."""
+    if not recipe.pretrain.replay:
+        return GeneralSource()
+    folder = scan_folder(Path(recipe.pretrain.replay))
+    corpus = run.stage("replay", read_corpus, folder, recipe.documents)
+    _say(run, "General", describe.describe_corpus(corpus))
+    return GeneralSource(documents_file=corpus.documents_file, sha256=corpus.sha256)
+
+
+def _tune_base(request: JobRequest, run: RunDir, ground: _Ground, choice: BaseChoice) -> TuneResult:
+    recipe, spec, hardware, corpus = request.recipe, choice.spec, ground.hardware, ground.corpus
     dataset = run.stage("dataset", build_dataset, corpus, spec, recipe.dataset)
-    say("Dataset", describe.describe_dataset(dataset))
-    plan = run.stage("plan", make_plan, hardware, choice, dataset, recipe.tune, terms)
-    is_trained = run.is_done("tune")
-    if not is_trained:
+    _say(run, "Dataset", describe.describe_dataset(dataset))
+    plan = run.stage("plan", make_plan, hardware, choice, dataset, recipe.tune, ground.terms)
+    is_new = not run.is_done("tune")
+    if is_new:
         recheck_plan(plan, hardware)
-    say("Plan", describe.describe_plan(plan), f"why: {plan.reason}")
+    _say(run, "Plan", describe.describe_plan(plan), f"why: {plan.reason}")
     tuned = run.stage("tune", tune_model, plan, spec, dataset, recipe.tune)
-    if not is_trained:
-        with contextlib.suppress(OSError):  # the next plan is less exact, and nothing else
-            record_run(notes_file, plan, tuned)
-    say("Tune", describe.describe_tuned(tuned))
+    if is_new:
+        _remember(ground, plan, tuned)
+    _say(run, "Tune", describe.describe_tuned(tuned))
     report = run.stage("evaluate", evaluate, plan, spec, tuned, dataset, recipe.evaluate)
-    say("Evaluate", describe.describe_report(report))
+    _say(run, "Evaluate", describe.describe_report(report))
     _require_improvement(report, recipe.evaluate.require_improvement)
+    return _ship(request, run, plan, spec, tuned, report, corpus, dataset)
+
+
+def _ship(
+    request: JobRequest,
+    run: RunDir,
+    plan: TrainPlan,
+    spec: BaseSpec,
+    tuned: TunedModel,
+    report: EvalReport,
+    corpus: Corpus,
+    dataset: Dataset,
+) -> TuneResult:
+    """Merge, export, prove and pack."""
     merged = run.stage("merge", merge, plan, spec, tuned, dataset)
-    say("Merge", describe.describe_merge(merged))
+    _say(run, "Merge", describe.describe_merge(merged))
     reference = run.stage("reference", export_onnx, merged, ExportChoice(precision="fp32"))
     proven = run.stage(
-        "parity", prove, plan, spec, tuned, merged, reference, dataset, recipe.export
+        "parity", prove, plan, spec, tuned, merged, reference, dataset, request.recipe.export
     )
-    say("Export", describe.describe_parity(proven.parity, proven.onnx.num_bytes))
+    _say(run, "Export", describe.describe_parity(proven.parity, proven.onnx.num_bytes))
     bundle = run.stage(
         "bundle", pack, proven.onnx, spec, plan, tuned, report, proven.parity, corpus, dataset,
-        recipe,
+        request.recipe,
     )  # fmt: skip
-    say("Bundle", describe.describe_bundle(str(run.path / bundle.folder), bundle))
-    say("Next", f'appliance chat {run.path} -m "a question about your documents"')
+    _say(run, "Bundle", describe.describe_bundle(str(run.path / bundle.folder), bundle))
+    _say(run, "Next", f'appliance chat {run.path} -m "a question about your documents"')
     return _collect(run, plan, corpus, spec, dataset, tuned, report, proven, bundle)
 
 

@@ -84,6 +84,44 @@ class TuneRecipe(_Section):
     )
     seed: int = Field(20261123, description="Initial weights and order.")
 
+    @property
+    def tries_rates(self) -> bool:
+        """Whether learning rates are tried on held-out text before training."""
+        return self.lr == "auto"
+
+
+class PretrainRecipe(TuneRecipe):
+    """How a base reads plain text before anything else (`appliance pretrain`)."""
+
+    lr: Rate | Literal["auto"] = Field("auto", description="auto: one that forgets little.")
+    rank: int = Field(64, ge=1, le=1024, description="Rank of the low-rank update.")
+    embeddings: Literal["auto", "yes", "no"] = Field(
+        "auto", description="Train embeddings and head whole; auto: when there is memory for it."
+    )
+    embedding_rate: float = Field(
+        0.5, gt=0, le=1, description="Their learning rate, as a share of the others'."
+    )
+    replay_share: float = Field(
+        0.03, ge=0, le=0.5, description="Part of what is read that is general text."
+    )
+    replay: str = Field(
+        "", description="Folder of general text to read again; empty: the sample that ships."
+    )
+    max_forgetting: float = Field(
+        0.02, ge=0, description="Rise of the loss on general text above which a verdict is marked."
+    )
+    num_terms: int = Field(
+        300, ge=0, description="Rare words of the domain that are asked for, in held-out text."
+    )
+    then: Literal["nothing", "tune"] = Field(
+        "nothing", description="tune: go on as `appliance tune`, on the model that came out."
+    )
+
+    @property
+    def tries_rates(self) -> bool:
+        """Never: a trial sees what a rate gains, not what it makes the model forget."""
+        return False
+
 
 class EvaluateRecipe(_Section):
     """How the result is judged."""
@@ -125,6 +163,7 @@ class Recipe(_Section):
 
     documents: DocumentsRecipe = DocumentsRecipe()
     dataset: DatasetRecipe = DatasetRecipe()
+    pretrain: PretrainRecipe = PretrainRecipe()
     tune: TuneRecipe = TuneRecipe()
     evaluate: EvaluateRecipe = EvaluateRecipe()
     export: ExportRecipe = ExportRecipe()

@@ -37,7 +37,7 @@ from appliance.events import (
     encode_event,
     write_events_to,
 )
-from appliance.jobs import STOP, TuneRequest, WorkOrder
+from appliance.jobs import STOP, JobRequest, WorkOrder
 from appliance.offline import go_offline
 from appliance.rundir import RunDir, close_to_others
 from appliance.units import format_bytes
@@ -74,7 +74,7 @@ def main() -> int:
     return find_error(failure.error).exit_code
 
 
-def _run(request: TuneRequest, send: OnEvent, stop: threading.Event) -> Failed | None:
+def _run(request: JobRequest, send: OnEvent, stop: threading.Event) -> Failed | None:
     def on_event(event: Event) -> None:
         send(event)
         if keep is not None:
@@ -85,9 +85,9 @@ def _run(request: TuneRequest, send: OnEvent, stop: threading.Event) -> Failed |
     keep = write_events_to(run.path / "events.jsonl")
     failure: Failed | None = None
     try:
-        from appliance.pipeline import tune
+        from appliance.pipeline import LINES
 
-        result = tune(request, run)
+        result = LINES[request.kind](request, run)
         on_event(Finished(result=result.model_dump_json()))
     except ApplianceError as exc:
         failure = _describe_error(exc)

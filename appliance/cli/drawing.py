@@ -20,6 +20,11 @@ from appliance.events import (
 
 STAGES = {
     "corpus": "Documents",
+    "replay": "General text",
+    "text": "Text",
+    "pretrain": "Pretrain",
+    "judge": "Evaluate",
+    "pretrained": "Merge",
     "dataset": "Dataset",
     "tune": "Tune",
     "evaluate": "Evaluate",
@@ -55,7 +60,7 @@ def draw(events: Iterable[Event], *, as_json: bool) -> Finished | Failed | None:
                 ending = event
             elif isinstance(event, Line):
                 bar.hide()
-                details = (event.detail,) if event.detail else ()
+                details = event.detail.splitlines()
                 print_row(event.label, event.text, *details, to_stderr=as_json)
             elif isinstance(event, Note):
                 bar.hide()

@@ -17,7 +17,7 @@ from appliance.daemon.child import ProcessChild
 from appliance.daemon.client import Client, HandOverNeeded, ServiceSilentError
 from appliance.errors import ApplianceError, InterruptedRun, ServiceError, find_error
 from appliance.events import Event, Failed, Finished, Line, Note, decode_event
-from appliance.jobs import TuneRequest, WorkOrder
+from appliance.jobs import JobRequest, WorkOrder
 
 STATE = "JobState"
 """Kind of the lines between the events that tell the state of the job."""
@@ -31,7 +31,7 @@ KNOCK_SECONDS = 0.3
 """Between two tries to reach it."""
 
 
-def follow_worker(request: TuneRequest, *, as_json: bool) -> dict[str, Any]:
+def follow_worker(request: JobRequest, *, as_json: bool) -> dict[str, Any]:
     """Do a job in a worker of this process and show how it goes.
 
     Args:

@@ -1,4 +1,4 @@
-"""Arguments that `tune` and `plan` share: which documents, which base, which decisions."""
+"""Arguments that verbs share: which documents, which base, which decisions, and who does it."""
 
 from __future__ import annotations
 
@@ -30,6 +30,21 @@ def job_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--json", "as_json", is_flag=True, help="Print one JSON object, nothing else."
         ),
+    )
+    for decorator in reversed(decorators):
+        function = decorator(function)
+    return function
+
+
+def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that decide who does a job, and from where on."""
+    decorators = (
+        click.option("--fresh", is_flag=True, help="Forget what an earlier attempt did."),
+        click.option(
+            "--detach", is_flag=True, help="Leave the job to the service and return at once."
+        ),
+        click.option("--here", is_flag=True, help="Do it in this process, though a service runs."),
+        click.option("--priority", default=0, show_default=True, help="In the service's queue."),
     )
     for decorator in reversed(decorators):
         function = decorator(function)

@@ -32,11 +32,12 @@ from appliance.daemon.access import (
 )
 from appliance.daemon.following import read_events
 from appliance.daemon.handover import name_copy, take_folder
-from appliance.daemon.orders import Order, locate_run, submit_order
+from appliance.daemon.orders import Order, locate_run, require_own_text, submit_order
 from appliance.daemon.service import Service
 from appliance.daemon.streams import RequestFile, stream_tar
 from appliance.daemon.views import View, name_state, view_error, view_job
 from appliance.errors import ApplianceError, ServiceError
+from appliance.jobs import JobKind
 from appliance.queue.states import Done, Ended, Job, UnknownJobError
 from appliance.recipe import Recipe
 
@@ -59,6 +60,7 @@ class JobOrder(BaseModel):
     documents: Path
     base: str | None = Field(None, min_length=1)
     recipe: Recipe = Recipe()
+    kind: JobKind = "tune"
     priority: int = Field(0, ge=-100, le=100)
     fresh: bool = False
     is_handed_over: bool = False
@@ -195,6 +197,7 @@ async def _submit(service: Service, request: Request, peer: Peer) -> Response:
 
 def _submit_order(service: Service, body: JobOrder, peer: Peer) -> Response:
     require_base(body.base, peer, service.state, service.settings)
+    require_own_text(body.recipe)
     copy = service.state.documents / str(peer.uid) / name_copy(str(body.documents))
     refusal: ServiceError | None = None
     try:
@@ -209,6 +212,7 @@ def _submit_order(service: Service, body: JobOrder, peer: Peer) -> Response:
         owner=peer.uid,
         priority=body.priority,
         fresh=body.fresh,
+        kind=body.kind,
     )
     if refusal and not (body.is_handed_over and copy.is_dir()):
         live = _find_live(service, locate_run(order, service.state.runs))

@@ -11,10 +11,11 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from appliance.daemon.orders import Order, submit_order
+from appliance.daemon.orders import Order, require_own_text, submit_order
 from appliance.daemon.settings import InboxSettings
 from appliance.documents.walk import RECIPE_NAME, scan_folder
 from appliance.errors import ApplianceError, RecipeError
+from appliance.jobs import choose_kind
 from appliance.queue.states import Drop, Ended
 from appliance.queue.store import Store
 from appliance.recipe import Recipe, load_recipe
@@ -105,13 +106,15 @@ def _scan(folder: Path) -> tuple[str, str]:
 def _submit(folder: Path, runs: Path, drop: Drop, store: Store) -> Drop:
     try:
         folder.name.encode()
+        recipe = _read_recipe(folder / RECIPE_NAME)
         order = Order(
             # with the time: the same folder, taken away and dropped again, is another order
             key=f"inbox:{folder.name}:{drop.fingerprint}:{drop.since}",
             documents=folder.parent.resolve() / folder.name,
             base=None,
-            recipe=_read_recipe(folder / RECIPE_NAME),
+            recipe=recipe,
             owner=folder.stat().st_uid,
+            kind=choose_kind(recipe),
         )
     except ApplianceError as exc:
         return replace(drop, fault=f"its {RECIPE_NAME} cannot be used: {exc.why}")
@@ -126,7 +129,9 @@ def _submit(folder: Path, runs: Path, drop: Drop, store: Store) -> Drop:
 def _read_recipe(path: Path) -> Recipe:
     if path.is_symlink():  # it could lead to a file that its owner may not read
         raise RecipeError("a link is not followed", why="it is a link", fix="copy the file")
-    return load_recipe(path) if path.is_file() else Recipe()
+    recipe = load_recipe(path) if path.is_file() else Recipe()
+    require_own_text(recipe)
+    return recipe
 
 
 def is_time(since: float, now: float, retune_at: str | None) -> bool:

@@ -169,9 +169,11 @@ def measure_events(run: Path) -> int:
 
 def read_need(run: Path) -> Need | None:
     """What the plan in a run says that it takes; None before there is a plan."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        plan = json.loads((run / "receipts" / "plan.json").read_text(encoding="utf-8"))["value"]
-        return Need(device=str(plan["device"]), num_bytes=_sum_bytes(plan["memory"]))
+    for name in ("plan", "pretrain-plan"):  # a run may have both: the later counts
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            receipt = (run / "receipts" / f"{name}.json").read_text(encoding="utf-8")
+            plan = json.loads(receipt)["value"]
+            return Need(device=str(plan["device"]), num_bytes=_sum_bytes(plan["memory"]))
     return None
 
 

@@ -6,7 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.jobs import TuneRequest, name_run
+from appliance.errors import ServiceError
+from appliance.jobs import JobKind, JobRequest, name_run
 from appliance.queue.states import Job
 from appliance.queue.store import Store
 from appliance.recipe import Recipe
@@ -24,6 +25,7 @@ class Order:
         owner: user id of the person.
         priority: the highest starts first.
         fresh: forget what an earlier attempt at the same run did.
+        kind: which line of the pipeline.
     """
 
     key: str
@@ -33,12 +35,27 @@ class Order:
     owner: int
     priority: int = 0
     fresh: bool = False
+    kind: JobKind = "tune"
 
 
 def locate_run(order: Order, runs: Path) -> Path:
     """The folder of its run: the same for the same order of the same person."""
-    name = name_run(order.documents, order.base, order.recipe)
+    name = name_run(order.documents, order.base, order.recipe, order.kind)
     return runs / (name if order.owner == os.geteuid() else f"{name}-u{order.owner}")
+
+
+def require_own_text(recipe: Recipe) -> None:
+    """Refuse a recipe that names a folder: the service may read more than whoever wrote it.
+
+    Raises:
+        ServiceError: it does.
+    """
+    if recipe.pretrain.replay:
+        raise ServiceError(
+            "the service reads no folder of general text",
+            why="pretrain.replay names one, which the service may be able to read and you not",
+            fix="leave it out (a sample ships), or do the job in your own process: --here",
+        )
 
 
 def submit_order(order: Order, runs: Path, store: Store) -> tuple[Job, bool]:
@@ -49,7 +66,8 @@ def submit_order(order: Order, runs: Path, store: Store) -> tuple[Job, bool]:
         that job.
     """
     run = locate_run(order, runs)
-    request = TuneRequest(
+    request = JobRequest(
+        kind=order.kind,
         documents=str(order.documents),
         base=order.base,
         recipe=order.recipe,
@@ -58,7 +76,7 @@ def submit_order(order: Order, runs: Path, store: Store) -> tuple[Job, bool]:
     )
     return store.submit(
         key=f"{order.owner}:{order.key}",
-        kind="tune",
+        kind=order.kind,
         request=request.model_dump_json(),
         run=str(run),
         owner=order.owner,

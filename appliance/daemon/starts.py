@@ -20,7 +20,7 @@ from appliance.daemon.machine import (
 from appliance.daemon.parts import Parts
 from appliance.daemon.views import describe_state
 from appliance.errors import ServiceError
-from appliance.jobs import TuneRequest, WorkOrder
+from appliance.jobs import JobRequest, WorkOrder
 from appliance.queue.states import Failed, Job, WrongStateError
 
 WAIT_SECONDS = 10.0
@@ -80,14 +80,14 @@ def _start(parts: Parts, job: Job, machine: Machine) -> None:
     _send(parts, job, WorkOrder(request=request, cores=place.cores, gpu=place.gpu))
 
 
-def _read_request(job: Job) -> TuneRequest:
+def _read_request(job: Job) -> JobRequest:
     """What the worker is to do.
 
     Raises:
         ServiceError: it must not be done, though it was accepted.
     """
     try:
-        request = TuneRequest.model_validate_json(job.request)
+        request = JobRequest.model_validate_json(job.request)
     except ValidationError:  # its words may name files: they stay out
         raise ServiceError(
             "this version of the service cannot do the job",

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from appliance.dataset.blocks import split_blocks
+from appliance.dataset.divide import divide_units
 from appliance.dataset.examples import Limits, SplitExamples, make_split
 from appliance.dataset.questions import choose_questions
-from appliance.dataset.split import SPLITS, assign_splits
+from appliance.dataset.split import SPLITS
 from appliance.dataset.template import ChatTemplate, load_chat_template
 from appliance.dataset.tokenizer import TextTokenizer, load_tokenizer
 from appliance.dataset.tokens import write_token_file
@@ -50,29 +51,29 @@ def build_dataset(
     """
     tokenizer = load_tokenizer(Path(base.folder))
     template = ChatTemplate(load_chat_template(Path(base.folder)), tokenizer)
-    documents = _read_documents(stage.open(corpus.documents_file))
-    limits = _set_limits(base, recipe)
-    units = _cut_documents(documents, tokenizer, limits, stage)
-    names = assign_splits(
-        units, valid_share=recipe.valid_share, test_share=recipe.test_share, seed=recipe.seed
-    )
+    documents = read_documents(stage.open(corpus.documents_file))
+    limits = set_limits(base, recipe)
+    units = cut_documents(documents, tokenizer, limits, stage)
+    names = divide_units(units, documents, recipe, corpus.num_characters)
     by_number = {document.number: document for document in documents}
     splits: dict[str, SplitExamples] = {}
     values: dict[str, Split] = {}
     for name in SPLITS:
-        _check_stop(stage)
+        check_stop(stage)
         chosen = [unit for unit in units if names[unit.number] == name]
         splits[name] = make_split(chosen, by_number, tokenizer, template, limits)
         values[name] = _write_split(name, splits[name], base, stage)
     return _finish(splits, values, by_number, stage)
 
 
-def _read_documents(path: Path) -> list[Document]:
+def read_documents(path: Path) -> list[Document]:
+    """All documents of a corpus."""
     with path.open(encoding="utf-8") as lines:
         return [Document.model_validate_json(line) for line in lines]
 
 
-def _set_limits(base: BaseSpec, recipe: DatasetRecipe) -> Limits:
+def set_limits(base: BaseSpec, recipe: DatasetRecipe) -> Limits:
+    """How long examples may be."""
     longest = max(_MIN_EXAMPLE_TOKENS, recipe.passage_tokens + _CHAT_MARGIN)
     return Limits(
         passage=min(base.context, recipe.passage_tokens),
@@ -82,14 +83,14 @@ def _set_limits(base: BaseSpec, recipe: DatasetRecipe) -> Limits:
     )
 
 
-def _cut_documents(
+def cut_documents(
     documents: Sequence[Document], tokenizer: TextTokenizer, limits: Limits, stage: StageFolder
 ) -> list[Unit]:
     """Units of all documents; sections where there are hardly any documents."""
     block_tokens = max(8, limits.passage * 3 // 4)
     cut: list[DocumentBlocks] = []
     for done, document in enumerate(documents, start=1):
-        _check_stop(stage)
+        check_stop(stage)
         blocks = split_blocks(document.text, document.title, tokenizer, block_tokens)
         counts = [
             sum(tokenizer.count([turn.content for turn in turns]))
@@ -181,7 +182,12 @@ def _hash_splits(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _check_stop(stage: StageFolder) -> None:
+def check_stop(stage: StageFolder) -> None:
+    """Leave when the person wants to.
+
+    Raises:
+        InterruptedRun: they do.
+    """
     if stage.should_stop():
         raise InterruptedRun(
             "stopped while the dataset was built",

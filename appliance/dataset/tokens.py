@@ -2,14 +2,18 @@
 
 A split is a folder of three files: `tokens.bin` (ids), `supervised.bin` (one byte a token: 1 where
 the token is a label) and `examples.npy` (one row an example). Batches are made from it by
-`pack.py`; which text becomes an example is decided in `examples.py`.
+`pack.py` and `windows.py`; which text becomes an example is decided in `examples.py` and `text.py`.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +23,13 @@ PASSAGE = 0
 
 ANSWER = 1
 """Kind of an example: a conversation, in which the answers are labels."""
+
+
+ROWS = "rows.bin"
+"""Rows of examples while text comes in; they become `examples.npy` at the end."""
+
+ROW = np.dtype("<i8")
+"""Type of a number in the table of examples."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +87,100 @@ class TokenFile:
         )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Marks:
+    """How much a split holds.
+
+    Attributes:
+        num_tokens: of all examples.
+        num_labels: tokens that count in the loss (the first of an example never does).
+        num_examples: rows.
+        num_bytes: UTF-8 bytes of the supervised text.
+    """
+
+    num_tokens: int = 0
+    num_labels: int = 0
+    num_examples: int = 0
+    num_bytes: int = 0
+
+
+class SplitWriter:
+    """A split that grows at its end, in bounded memory; what was committed is never lost."""
+
+    def __init__(self, folder: Path, vocab_size: int, marks: Marks | None = None) -> None:
+        """Open a split for writing.
+
+        Args:
+            folder: made if it is not there.
+            vocab_size: tokens in the vocabulary; decides the width of an id.
+            marks: what was committed before; the rest of the files is cut off.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self.marks = marks or Marks()
+        self._folder = folder
+        self._dtype = np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
+        sizes = {
+            "tokens.bin": self.marks.num_tokens * self._dtype.itemsize,
+            "supervised.bin": self.marks.num_tokens,
+            ROWS: self.marks.num_examples * ROW.itemsize * 5,
+        }
+        self._files = [_open_at(folder / name, size) for name, size in sizes.items()]
+
+    def __enter__(self) -> SplitWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for file in self._files:
+            file.close()
+
+    def append(self, example: Example) -> None:
+        """Add an example at the end."""
+        ids = np.asarray(example.token_ids, dtype=self._dtype)
+        supervised = np.asarray(example.supervised, dtype=np.uint8)
+        row = (self.marks.num_tokens, len(ids), example.document, example.kind, example.num_bytes)
+        tokens, labels, rows = self._files
+        tokens.write(ids.tobytes())
+        labels.write(supervised.tobytes())
+        rows.write(np.array(row, dtype=ROW).tobytes())
+        self.marks = Marks(
+            num_tokens=self.marks.num_tokens + len(ids),
+            num_labels=self.marks.num_labels + int(supervised[1:].sum()),
+            num_examples=self.marks.num_examples + 1,
+            num_bytes=self.marks.num_bytes + example.num_bytes,
+        )
+
+    def commit(self) -> Marks:
+        """Put what was added on the disk.
+
+        Returns:
+            Marks to open the split with again.
+        """
+        for file in self._files:
+            file.flush()
+            os.fsync(file.fileno())
+        return self.marks
+
+    def finish(self) -> TokenFile:
+        """Close the split and open it for reading."""
+        self.commit()
+        for file in self._files:
+            file.close()
+        header = {"descr": ROW.str, "fortran_order": False, "shape": (self.marks.num_examples, 5)}
+        with (
+            (self._folder / "examples.npy").open("wb") as table,
+            (self._folder / ROWS).open("rb") as rows,
+        ):
+            np.lib.format.write_array_header_1_0(table, header)
+            shutil.copyfileobj(rows, table)
+        (self._folder / ROWS).unlink()
+        return open_token_file(self._folder)
+
+
 def write_token_file(folder: Path, examples: Iterable[Example], vocab_size: int) -> TokenFile:
     """Write examples as a split.
 
@@ -87,23 +192,14 @@ def write_token_file(folder: Path, examples: Iterable[Example], vocab_size: int)
     Returns:
         The split, opened.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    dtype = np.uint16 if vocab_size <= 2**16 else np.uint32
-    rows: list[tuple[int, int, int, int, int]] = []
-    start = 0
-    with (folder / "tokens.bin").open("wb") as ids, (folder / "supervised.bin").open("wb") as mask:
+    with SplitWriter(folder, vocab_size) as writer:
         for example in examples:
-            ids.write(np.asarray(example.token_ids, dtype=dtype).tobytes())
-            mask.write(np.asarray(example.supervised, dtype=np.uint8).tobytes())
-            length = len(example.token_ids)
-            rows.append((start, length, example.document, example.kind, example.num_bytes))
-            start += length
-    np.save(folder / "examples.npy", np.array(rows, dtype=np.int64).reshape(-1, 5))
-    return open_token_file(folder)
+            writer.append(example)
+        return writer.finish()
 
 
 def open_token_file(folder: Path) -> TokenFile:
-    """Open a split that `write_token_file` wrote, without reading it into memory.
+    """Open a split that a `SplitWriter` wrote, without reading it into memory.
 
     Raises:
         ValueError: the three files do not belong together.
@@ -117,11 +213,28 @@ def open_token_file(folder: Path) -> TokenFile:
     return TokenFile(
         tokens_N=tokens_N,
         supervised_N=supervised_N,
-        examples_E5=np.load(folder / "examples.npy", allow_pickle=False),
+        examples_E5=_load_table(folder / "examples.npy"),
     )
+
+
+def _load_table(path: Path) -> npt.NDArray[np.int64]:
+    """The rows of a split, left on the disk until they are looked at."""
+    try:
+        table_E5: npt.NDArray[np.int64] = np.load(path, allow_pickle=False, mmap_mode="r")
+    except ValueError:  # no row: an empty file cannot be mapped
+        table_E5 = np.load(path, allow_pickle=False)
+    return table_E5
 
 
 def _map(path: Path, dtype: np.dtype[np.unsignedinteger]) -> npt.NDArray[np.unsignedinteger]:
     if path.stat().st_size == 0:  # an empty file cannot be mapped
         return np.zeros(0, dtype=dtype)
     return np.memmap(path, dtype=dtype, mode="r")
+
+
+def _open_at(path: Path, size: int) -> BinaryIO:
+    path.touch()
+    file = path.open("r+b")
+    file.truncate(size)
+    file.seek(size)
+    return file

@@ -85,7 +85,7 @@ def evaluate(
         with untuned(model) as base:
             before = judge(base, 1)
     _keep_answers(stage, questions, before[1], after[1])
-    return _compare(before, after, questions, split, rows, stage)
+    return compare(before, after, questions, split, rows, stage)
 
 
 def _answer(
@@ -108,7 +108,7 @@ def _keep_answers(
     write_text(stage.folder / "answers.jsonl", lines)
 
 
-def _compare(
+def compare(
     before: Judged,
     after: Judged,
     questions: list[HeldOutQuestion],
@@ -116,6 +116,16 @@ def _compare(
     rows: list[int],
     stage: StageFolder,
 ) -> EvalReport:
+    """Both scores side by side, and how sure their difference is.
+
+    Args:
+        before: what the base made of the rows, and its answers.
+        after: what the tuned model did.
+        questions: that were answered.
+        split: what was scored.
+        rows: which examples of it.
+        stage: where the answers are.
+    """
     improvement, low, high = bootstrap_improvement(before[0], after[0])
     has_text = bool((before[0].kinds_E == PASSAGE).any())
     text = bootstrap_improvement(before[0], after[0], PASSAGE) if has_text else (None, None, None)

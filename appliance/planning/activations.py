@@ -193,8 +193,13 @@ def count_loss(spec: BaseSpec, training: Training) -> int:
     rows = max(MIN_CHUNK_ROWS, CHUNK_BYTES[training.kind] // (4 * spec.vocab_size))
     row = spec.vocab_size * (4 if size == 4 else 6)
     chunks = row * (min(tokens, rows) + min(rows, max(0, tokens - rows)))
-    copies = 2 if training.tunes_head else 1 if training.method == "full" else 0
+    copies = 2 if training.tunes_head else 1 if learns_head(training) else 0
     return 3 * tokens * width * size + chunks + copies * count_head_bytes(spec, training)
+
+
+def learns_head(training: Training) -> bool:
+    """Whether the head's own matrix learns, and not an update of it."""
+    return training.method == "full" or training.tunes_embeddings
 
 
 def count_head_bytes(spec: BaseSpec, training: Training) -> int:
@@ -212,7 +217,7 @@ def _count_loss_gradient(spec: BaseSpec, training: Training) -> int:
     hidden = 2 * training.sequence_length * spec.width * training.compute_bytes
     if training.tunes_head:
         return hidden + 8 * spec.vocab_size * spec.width
-    return hidden + (2 * count_head_bytes(spec, training) if training.method == "full" else 0)
+    return hidden + (2 * count_head_bytes(spec, training) if learns_head(training) else 0)
 
 
 def _count_layer(spec: BaseSpec, training: Training) -> int:

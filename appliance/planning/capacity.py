@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from appliance.planning.rungs import Rung, climb, find_obstacle, measure_rung
+from appliance.planning.methods import find_obstacle
+from appliance.planning.rungs import Rung, climb, measure_rung
 from appliance.planning.serving import estimate_answering, estimate_serving
 from appliance.recipe import TuneRecipe
 from appliance.values import BaseSpec, CapacityRow, Hardware, MeasuredRates, Method, PlanTerms

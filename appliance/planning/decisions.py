@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from appliance.planning.rungs import LADDER, Rung, climb, find_obstacle
+from appliance.planning.methods import find_obstacle, list_methods
+from appliance.planning.rungs import Rung, climb
 from appliance.planning.schedule import (
     MANY_TOKENS,
     STEPS_PER_EPOCH,
@@ -79,7 +80,7 @@ def _decide_method(
     auto = recipe.model_copy(update={"method": "auto"})
     others = (
         climb(rung.spec, method, hardware, auto, text, terms)
-        for method in LADDER
+        for method in list_methods(rung.spec, auto)
         if not find_obstacle(rung.spec, method, auto)
     )
     chosen = next((other for other in others if not other.shortage), None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from appliance.errors import NotFreeError, ResourceError
 from appliance.planning.decisions import list_decisions
 from appliance.planning.device import choose_device
+from appliance.planning.methods import find_obstacle, list_methods
 from appliance.planning.reasons import (
     explain_choice,
     explain_failure,
@@ -17,14 +18,7 @@ from appliance.planning.reasons import (
     explain_smaller,
     explain_time,
 )
-from appliance.planning.rungs import (
-    LADDER,
-    NO_TERMS,
-    Rung,
-    climb,
-    find_obstacle,
-    find_shortage,
-)
+from appliance.planning.rungs import NO_TERMS, Rung, climb, find_shortage
 from appliance.planning.schedule import Text, plan_steps
 from appliance.planning.speed import Workload, estimate_seconds, find_speed
 from appliance.recipe import BudgetRecipe, TuneRecipe
@@ -209,7 +203,7 @@ def _list_rungs(
     rejected: list[Rejected],
 ) -> list[Rung]:
     """Rungs of a base that can be used at all; the others go into `rejected`."""
-    methods = LADDER if recipe.method == "auto" else (recipe.method,)
+    methods = list_methods(spec, recipe)
     obstacles = {method: find_obstacle(spec, method, recipe) for method in methods}
     if not spec.exportable:
         rejected.append(Rejected(choice=spec.name, reason=obstacles[methods[0]]))
@@ -258,7 +252,7 @@ def _write_plan(
         test_tokens=dataset.test.num_tokens,
         num_epochs=steps.num_epochs,
         num_steps=steps.num_steps,
-        trial_steps=steps.trial_steps if recipe.lr == "auto" else 0,
+        trial_steps=steps.trial_steps if recipe.tries_rates else 0,
     )
     speed = find_speed(hardware, device.gpu, terms.rates)
     return TrainPlan(
@@ -268,6 +262,7 @@ def _write_plan(
         compute_dtype="bfloat16" if training.compute_dtype == "bfloat16" else "float32",
         rank=training.rank,
         tunes_head=training.tunes_head,
+        tunes_embeddings=training.tunes_embeddings,
         recompute=training.recompute,
         returns_memory=training.returns_memory,
         sequence_length=training.sequence_length,
@@ -307,7 +302,7 @@ def _measure_training(
         test_tokens=text.train_tokens // 5,
         num_epochs=steps.num_epochs,
         num_steps=steps.num_steps,
-        trial_steps=steps.trial_steps if recipe.lr == "auto" else 0,
+        trial_steps=steps.trial_steps if recipe.tries_rates else 0,
     )
     speed = find_speed(hardware, rung.device.gpu, terms.rates)
     return estimate_seconds(rung.spec, rung.training, workload, speed, rung.speed)["tune"]

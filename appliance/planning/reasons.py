@@ -5,15 +5,8 @@ from __future__ import annotations
 import math
 
 from appliance.errors import BaseModelError, ResourceError
-from appliance.planning.rungs import (
-    LADDER,
-    NO_TERMS,
-    NO_TEXT,
-    ON_REQUEST,
-    Rung,
-    climb,
-    find_obstacle,
-)
+from appliance.planning.methods import LADDER, ON_REQUEST, find_obstacle
+from appliance.planning.rungs import NO_TERMS, NO_TEXT, Rung, climb
 from appliance.planning.schedule import Text
 from appliance.recipe import TuneRecipe
 from appliance.units import format_bytes, format_count, format_seconds
@@ -27,6 +20,8 @@ def explain_choice(rung: Rung, recipe: TuneRecipe, rejected: tuple[Rejected, ...
     what = (
         "the recipe asks for it" if recipe.method != "auto" else f"largest base whose {method} fits"
     )
+    if recipe.method == "auto" and method == "full":
+        what = "largest base that fits; small enough to train whole"
     parts = [what, "exportable to onnx (checked)"]
     if recipe.method == "auto" and method == "qlora":
         parts.insert(1, "adapter not needed")

@@ -13,6 +13,7 @@ from appliance.planning.calibration import correct_speed
 from appliance.planning.device import CPU_MEMORY_SHARE, Device, choose_device
 from appliance.planning.handover import describe_export, estimate_disk, estimate_export
 from appliance.planning.memory import estimate_memory
+from appliance.planning.methods import tunes_embeddings, tunes_head
 from appliance.planning.schedule import Text, list_lengths, plan_steps
 from appliance.planning.speed import estimate_learning, find_speed
 from appliance.planning.training import Training
@@ -28,18 +29,9 @@ from appliance.values import (
     SpeedEstimate,
 )
 
-LADDER: tuple[Method, ...] = ("qlora", "adapter")
-"""Methods that the planner takes by itself, the best first."""
-
-ON_REQUEST: tuple[Method, ...] = ("lora", "full")
-"""Methods that only a recipe chooses."""
-
 KEEP_MEMORY_SHARE = 0.25
 """Freed memory is kept for the next step (faster) where a plan that keeps it stays below this part
 of the limit."""
-
-SMALL_HEAD = 16_000_000
-"""Weights of a head that gets a low-rank update by itself; tied heads never do."""
 
 NO_TERMS, NO_TEXT = PlanTerms(), Text()
 
@@ -91,6 +83,7 @@ def climb(
         its shortage.
     """
     device = choose_device(hardware, terms)
+    learns_whole = tunes_embeddings(spec, method, recipe, device.limit_bytes)
     ways = [
         measure_rung(
             spec,
@@ -98,12 +91,13 @@ def climb(
                 method=method,
                 sequence_length=length,
                 rank=recipe.rank,
-                tunes_head=tunes_head(spec, method, recipe),
+                tunes_head=not learns_whole and tunes_head(spec, method, recipe),
+                tunes_embeddings=learns_whole,
                 recompute=recompute,
                 device=device.name,
                 compute_dtype=device.compute_dtype,
                 packs_per_step=_count_packs(text, length, recipe),
-                tries_rates=recipe.lr == "auto",
+                tries_rates=recipe.tries_rates,
                 mean_example=text.mean_example,
             ),
             hardware,
@@ -182,24 +176,6 @@ def find_export_shortage(export_bytes: int, spec: BaseSpec, hardware: Hardware) 
         f"needs {format_bytes(export_bytes)} of RAM to be exported ({describe_export(spec)}), "
         f"{format_bytes(ram)} can be used"
     )
-
-
-def find_obstacle(spec: BaseSpec, method: Method, recipe: TuneRecipe) -> str:
-    """Why a method cannot be used with a base at all; "" when it can."""
-    if not spec.exportable:
-        return f"cannot be exported: {spec.why_not}"
-    if method == "adapter" and spec.model_type.startswith("phi3"):
-        return "its gate and up matrices are one: a bottleneck cannot be merged"
-    if method in ("qlora", "lora") and recipe.head == "yes" and spec.tied:
-        return "tune.head=yes, but head and embedding are one matrix: the update cannot be merged"
-    return ""
-
-
-def tunes_head(spec: BaseSpec, method: Method, recipe: TuneRecipe) -> bool:
-    """Whether the head gets a low-rank update."""
-    if method not in ("qlora", "lora") or spec.tied or recipe.head == "no":
-        return False
-    return recipe.head == "yes" or spec.vocab_size * spec.width <= SMALL_HEAD
 
 
 def _count_packs(text: Text, length: int, recipe: TuneRecipe) -> int:

@@ -32,6 +32,7 @@ class Training:
     sequence_length: int
     rank: int = 16
     tunes_head: bool = False
+    tunes_embeddings: bool = False
     recompute: bool = False
     device: str = "cpu"
     compute_dtype: str = "float32"
@@ -82,7 +83,8 @@ def count_trainable(spec: BaseSpec, training: Training) -> int:
     if training.method == "adapter":
         return 3 * spec.width * training.rank * count_adapted_layers(spec)
     head = spec.width + spec.vocab_size if training.tunes_head else 0
-    return training.rank * (spec.num_layers * _sum_linear_sides(spec) + head)
+    whole = count_embedding(spec) if training.tunes_embeddings else 0
+    return training.rank * (spec.num_layers * _sum_linear_sides(spec) + head) + whole
 
 
 def count_adapted_layers(spec: BaseSpec) -> int:

@@ -48,6 +48,10 @@ class CausalModel(Protocol):
 class Batches(Protocol):
     """What the loop asks of its data: the packs of a step, by number."""
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps that read everything once."""
+
     def read_step(self, step: int) -> list[Pack]:
         """Packs of one optimizer step, counted from 0 over all epochs."""
 
@@ -67,6 +71,7 @@ class Schedule:
         evaluate_every: steps between held-out losses; 0 for none.
         checkpoint_seconds: time between checkpoints.
         stop_after_worse: held-out losses in a row without a new best that end the run; 0 for never.
+        embedding_rate: learning rate of embeddings and head, as a share of the others'.
     """
 
     num_steps: int
@@ -79,6 +84,7 @@ class Schedule:
     evaluate_every: int = 0
     checkpoint_seconds: float = 60.0
     stop_after_worse: int = 0
+    embedding_rate: float = 1.0
 
     def rate_at(self, step: int) -> float:
         """Learning rate of a step, counted from 0.
@@ -133,7 +139,7 @@ def fit(
         packs = batches.read_step(counters.step)
         num_labels = sum(pack.num_labels for pack in packs)
         for group in optimizer.param_groups:
-            group["lr"] = schedule.rate_at(counters.step)
+            group["lr"] = group["share"] * schedule.rate_at(counters.step)
         loss = 0.0
         for pack in packs:
             part = sum_pack_loss(model, pack) / num_labels
@@ -198,23 +204,29 @@ def is_over(counters: Counters, schedule: Schedule) -> bool:
 
 
 def build_optimizer(parameters: Mapping[str, Tensor], schedule: Schedule) -> torch.optim.AdamW:
-    """AdamW over the trainable weights; vectors are not decayed.
+    """AdamW over the trainable weights; vectors are not decayed, embeddings have their own rate.
 
     Source: Loshchilov & Hutter 2019, arXiv:1711.05101.
     """
-    groups = [
-        {
-            "params": [p for p in parameters.values() if p.ndim >= 2],
-            "weight_decay": schedule.weight_decay,
-        },
-        {"params": [p for p in parameters.values() if p.ndim < 2], "weight_decay": 0.0},
-    ]
+    groups: dict[tuple[float, float], list[Tensor]] = {}
+    for name, value in parameters.items():
+        decay = schedule.weight_decay if value.ndim >= 2 else 0.0
+        share = schedule.embedding_rate if _is_embedding(name) else 1.0
+        groups.setdefault((decay, share), []).append(value)
     return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
+        [
+            {"params": params, "weight_decay": decay, "share": share}
+            for (decay, share), params in groups.items()
+        ],
         lr=schedule.peak_lr,
         betas=schedule.betas,
         fused=True,
     )
+
+
+def _is_embedding(name: str) -> bool:
+    """Whether a weight has a row for every token; low-rank updates of such do not count."""
+    return ("embed_tokens" in name or "lm_head" in name) and "lora_" not in name
 
 
 def sum_pack_loss(model: CausalModel, pack: Pack) -> Tensor:

@@ -16,7 +16,7 @@ from appliance.hardware.allocator import return_freed_memory
 from appliance.recipe import TuneRecipe
 from appliance.rundir import StageFolder
 from appliance.tuning.checkpoint import Counters
-from appliance.tuning.loop import Schedule, fit, measure_loss
+from appliance.tuning.loop import Batches, Schedule, fit, measure_loss
 from appliance.tuning.memory import read_peak, reset_peak
 from appliance.tuning.method import METHODS, load_for
 from appliance.tuning.model import DecoderModel, wrap_model
@@ -68,21 +68,53 @@ def tune(
         TrainingError: the loss is not finite at any learning rate.
         InterruptedRun: the person stopped it; a checkpoint is there.
     """
-    if plan.returns_memory:
-        return_freed_memory()
-    torch.set_num_threads(plan.threads)
-    torch.use_deterministic_algorithms(plan.device == "cpu")
-    train = open_token_file(stage.open(dataset.train.folder))
-    held_out = _read_held_out(open_token_file(stage.open(dataset.valid.folder)), plan)
-    model = prepare_model(spec, plan, recipe.seed)
-    reset_peak(plan.device)  # pages of the base's file are no demand: the kernel takes them back
     batches = PackedBatches(
-        train,
+        open_token_file(stage.open(dataset.train.folder)),
         pack_tokens=plan.sequence_length,
         packs_per_step=plan.packs_per_step,
         seed=recipe.seed,
     )
-    start_loss, trials = probe_rates(model, batches, held_out, plan, spec, recipe, stage)
+    return learn(batches, plan, spec, dataset, recipe, stage)
+
+
+def learn(
+    batches: Batches,
+    plan: TrainPlan,
+    spec: BaseSpec,
+    dataset: Dataset,
+    recipe: TuneRecipe,
+    stage: StageFolder,
+    *,
+    embedding_rate: float = 1.0,
+) -> TunedModel:
+    """Choose a learning rate, train on these batches, keep the best weights.
+
+    Args:
+        batches: what every step reads.
+        plan: as in `tune`; so are the others.
+        spec: the base model.
+        dataset: its validation split.
+        recipe: seed, and the learning rate if the person fixed one.
+        stage: gets checkpoints and weights.
+        embedding_rate: learning rate of embeddings and head, as a share of the others'.
+
+    Returns:
+        As `tune`.
+
+    Raises:
+        TrainingError: the loss is not finite at any learning rate.
+        InterruptedRun: the person stopped it; a checkpoint is there.
+    """
+    if plan.returns_memory:
+        return_freed_memory()
+    torch.set_num_threads(plan.threads)
+    torch.use_deterministic_algorithms(plan.device == "cpu")
+    held_out = _read_held_out(open_token_file(stage.open(dataset.valid.folder)), plan)
+    model = prepare_model(spec, plan, recipe.seed)
+    reset_peak(plan.device)  # pages of the base's file are no demand: the kernel takes them back
+    start_loss, trials = probe_rates(
+        model, batches, held_out, plan, spec, recipe, stage, embedding_rate=embedding_rate
+    )
     lr = choose_rate(trials)
     num_steps = plan.num_epochs * batches.steps_per_epoch
     schedule = Schedule(
@@ -93,6 +125,7 @@ def tune(
         evaluate_every=max(1, num_steps // EVALUATIONS),
         checkpoint_seconds=recipe.checkpoint_seconds,
         stop_after_worse=3,
+        embedding_rate=embedding_rate,
     )
     counters = _train(model, batches, schedule, held_out, stage)
     METHODS[plan.method].save(model.module, stage.folder / "weights")
@@ -125,12 +158,14 @@ def prepare_model(spec: BaseSpec, plan: TrainPlan, seed: int) -> DecoderModel:
 
 def probe_rates(
     model: DecoderModel,
-    batches: PackedBatches,
+    batches: Batches,
     held_out: list[Pack],
     plan: TrainPlan,
     spec: BaseSpec,
     recipe: TuneRecipe,
     stage: StageFolder,
+    *,
+    embedding_rate: float = 1.0,
 ) -> tuple[float, tuple[RateTrial, ...]]:
     """Try each learning rate on the first steps, with its full decay, from the same start.
 
@@ -157,7 +192,8 @@ def probe_rates(
             stage.on_event(
                 Progress(stage="tune", done=number, total=len(rates), unit="learning rates")
             )
-            trials += (_try_rate(model, batches, held_out, plan, rate, stage),)
+            schedule = _plan_trial(plan, rate, embedding_rate)
+            trials += (_try_rate(model, batches, held_out, schedule, stage),)
             restore_weights_from(model, start)
     body = {"start_loss": start_loss, "trials": [trial.model_dump() for trial in trials]}
     write_text(notes, json.dumps(body))
@@ -211,21 +247,27 @@ def _read_held_out(split: TokenFile, plan: TrainPlan) -> list[Pack]:
     return pack_examples(split, rows, plan.sequence_length)
 
 
-def _try_rate(
-    model: DecoderModel,
-    batches: PackedBatches,
-    held_out: list[Pack],
-    plan: TrainPlan,
-    rate: float,
-    stage: StageFolder,
-) -> RateTrial:
+def _plan_trial(plan: TrainPlan, rate: float, embedding_rate: float) -> Schedule:
     low, high = PROBE_STEPS
     num_steps = min(high, max(low, round(PROBE_SHARE * plan.num_steps)))
-    folder = stage.folder / f"trial-{rate:.2e}"
-    folder.mkdir(exist_ok=True)
-    schedule = Schedule(
-        num_steps=num_steps, peak_lr=rate, warmup_steps=2, decay_steps=num_steps, evaluate_every=0
+    return Schedule(
+        num_steps=num_steps,
+        peak_lr=rate,
+        warmup_steps=2,
+        decay_steps=num_steps,
+        embedding_rate=embedding_rate,
     )
+
+
+def _try_rate(
+    model: DecoderModel,
+    batches: Batches,
+    held_out: list[Pack],
+    schedule: Schedule,
+    stage: StageFolder,
+) -> RateTrial:
+    folder = stage.folder / f"trial-{schedule.peak_lr:.2e}"
+    folder.mkdir(exist_ok=True)
     try:
         counters = fit(
             model,
@@ -237,14 +279,14 @@ def _try_rate(
             should_stop=stage.should_stop,
         )
     except FloatingPointError:
-        return RateTrial(lr=rate, loss=None)
+        return RateTrial(lr=schedule.peak_lr, loss=None)
     _leave_if_stopped(stage)
-    return RateTrial(lr=rate, loss=counters.best_loss)
+    return RateTrial(lr=schedule.peak_lr, loss=counters.best_loss)
 
 
 def _train(
     model: DecoderModel,
-    batches: PackedBatches,
+    batches: Batches,
     schedule: Schedule,
     held_out: list[Pack],
     stage: StageFolder,

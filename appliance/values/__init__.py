@@ -5,7 +5,14 @@ JSON. Paths inside a run are relative to the run's folder; `rundir.py` resolves 
 Units: bytes and tokens are int, seconds float, loss is nats per supervised token.
 """
 
-from appliance.values.dataset import Dataset, HeldOutQuestion, Split, TokenVerdict
+from appliance.values.dataset import (
+    Dataset,
+    GeneralSource,
+    HeldOutQuestion,
+    Split,
+    TextDataset,
+    TokenVerdict,
+)
 from appliance.values.documents import Corpus, Document, DocumentsFolder, FileVerdict, Turn
 from appliance.values.machine import (
     BaseChoice,
@@ -40,6 +47,7 @@ from appliance.values.results import (
     Bundle,
     EvalReport,
     ExportChoice,
+    GeneralScore,
     MergedModel,
     OnnxModel,
     ParityReport,
@@ -48,6 +56,7 @@ from appliance.values.results import (
     RateTrial,
     Rung,
     Score,
+    TermScore,
     TunedModel,
     TuneResult,
 )
@@ -69,6 +78,8 @@ __all__ = [
     "ExportChoice",
     "FileVerdict",
     "Finding",
+    "GeneralScore",
+    "GeneralSource",
     "Gpu",
     "GpuProcess",
     "GpuRates",
@@ -94,6 +105,8 @@ __all__ = [
     "Software",
     "SpeedEstimate",
     "Split",
+    "TermScore",
+    "TextDataset",
     "TokenVerdict",
     "TrainPlan",
     "TuneResult",

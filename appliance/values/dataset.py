@@ -47,6 +47,35 @@ class Dataset(Value):
     sha256: str
 
 
+class GeneralSource(Value):
+    """Where general text comes from.
+
+    Attributes:
+        documents_file: JSON lines of Document; "" for the sample that ships.
+        sha256: over that file.
+    """
+
+    documents_file: str = ""
+    sha256: str = ""
+
+
+class TextDataset(Value):
+    """Plain text for next-token training.
+
+    Attributes:
+        dataset: the splits; examples of the training split are whole documents, whatever their
+            length, and every token of them is a label.
+        replay: general text that is read again while the domain is learned.
+        general: general text that is never trained on.
+        terms: places in the test split where a term of the domain has to be guessed.
+    """
+
+    dataset: Dataset
+    replay: Split
+    general: Split
+    terms: Split
+
+
 class TokenVerdict(Value):
     """What happened to the tokens of one document: a line of the dataset ledger.
 

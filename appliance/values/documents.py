@@ -42,7 +42,6 @@ class FileVerdict(Value):
         masked: the same by kind, such as `email` or `api_key`.
         duplicate_of: the file that is kept instead of this one.
         num_boilerplate_lines: lines taken out because many files repeat them.
-        sha256: of its bytes; empty if they were not read.
         archive: the zip file it lies in; empty for a file of the folder itself.
         archive_sha256: of that zip file.
     """
@@ -58,7 +57,6 @@ class FileVerdict(Value):
     masked: dict[str, int] = Field(default_factory=dict)
     duplicate_of: str = ""
     num_boilerplate_lines: int = 0
-    sha256: str = ""
     archive: str = ""
     archive_sha256: str = ""
 

@@ -102,6 +102,7 @@ class TrainPlan(Value):
         compute_dtype: "float32" or "bfloat16".
         rank: of the low-rank update (qlora, lora) or width of the bottleneck (adapter).
         tunes_head: whether the language-model head gets a low-rank update too.
+        tunes_embeddings: whether embeddings and head learn whole (low-rank methods).
         recompute: whether activations are computed twice to save memory.
         returns_memory: whether freed memory goes back to the system at once (CPU): several times
             less is held, at a tenth fewer tokens a second.
@@ -124,6 +125,7 @@ class TrainPlan(Value):
     compute_dtype: Literal["float32", "bfloat16"]
     rank: int
     tunes_head: bool
+    tunes_embeddings: bool = False
     recompute: bool
     returns_memory: bool = False
     sequence_length: int

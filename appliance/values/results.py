@@ -63,6 +63,45 @@ class Score(Value):
     answer_f1: float | None
 
 
+class GeneralScore(Value):
+    """What pretraining did to general text that neither model was trained on.
+
+    Attributes:
+        base_bits_per_byte: before.
+        tuned_bits_per_byte: after.
+        rise: (tuned loss - base loss) / base loss; below nought: it became better.
+        limit: what the recipe allows; above it, the model forgot.
+    """
+
+    base_bits_per_byte: float
+    tuned_bits_per_byte: float
+    rise: float
+    limit: float
+
+    @property
+    def has_forgotten(self) -> bool:
+        """Whether the rise is above the limit."""
+        return self.rise > self.limit
+
+
+class TermScore(Value):
+    """Terms of the domain, guessed from the text before them in held-out documents.
+
+    Attributes:
+        num_places: how often one was asked for.
+        base_share: of the places where the base's first guess was the whole term.
+        tuned_share: the same after training.
+        base_loss: nats per token of the terms, before.
+        tuned_loss: after.
+    """
+
+    num_places: int
+    base_share: float
+    tuned_share: float
+    base_loss: float
+    tuned_loss: float
+
+
 class EvalReport(Value):
     """Base against tuned on held-out documents.
 
@@ -72,6 +111,8 @@ class EvalReport(Value):
         improvement_high: upper bound.
         text_improvement: the same on plain text alone, with its bounds.
         answers_file: JSON lines of the generated answers; private, stays in the run.
+        general: of continued pretraining: what was forgotten.
+        terms: of continued pretraining: words of the domain; None where it has none of its own.
     """
 
     base: Score
@@ -85,6 +126,8 @@ class EvalReport(Value):
     text_improvement_low: float | None
     text_improvement_high: float | None
     answers_file: str
+    general: GeneralScore | None = None
+    terms: TermScore | None = None
 
 
 class MergedModel(Value):
@@ -187,6 +230,7 @@ class TuneResult(Value):
         tuned_loss: of the tuned model on the same tokens.
         exported_loss: of the shipped graph, tuned_loss moved by what export cost on the sample.
         gain_kept: share of the gain that the shipped graph keeps; None when nothing was gained.
+        pretraining: of a run that pretrained first: what that did, base against pretrained.
         seconds: by stage; for a stage that an earlier attempt finished, what it took then.
     """
 
@@ -210,3 +254,4 @@ class TuneResult(Value):
     planned_seconds: dict[str, float]
     files: dict[str, int]
     tokens: dict[str, int]
+    pretraining: EvalReport | None = None

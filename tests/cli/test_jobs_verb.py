@@ -21,7 +21,7 @@ from appliance.cli.drawing import describe_step
 from appliance.cli.follow import _read_states, describe_waiting, read_rows
 from appliance.cli.jobs import describe_doing
 from appliance.events import Line, Note, StepDone
-from appliance.jobs import TuneRequest
+from appliance.jobs import JobRequest
 from appliance.queue.states import Done, Failed
 from appliance.queue.store import Store
 from appliance.recipe import Recipe
@@ -60,7 +60,7 @@ def fill(daemon):
 
     def submit(name, priority=0):
         run = str(daemon.state / "runs" / name)
-        request = TuneRequest(documents="/documents", base=None, recipe=Recipe(), run=run)
+        request = JobRequest(documents="/documents", base=None, recipe=Recipe(), run=run)
         body = {"kind": "tune", "request": request.model_dump_json(), "run": run, "owner": 0}
         job, _ = store.submit(key=name, **body, label=name, priority=priority)
         return job.id

@@ -12,7 +12,7 @@ from appliance.daemon.parts import Memory, Parts
 from appliance.daemon.settings import Settings
 from appliance.daemon.tick import tick
 from appliance.events import Failed, Finished
-from appliance.jobs import TuneRequest, WorkOrder
+from appliance.jobs import JobRequest, WorkOrder
 from appliance.queue.store import Store
 from appliance.recipe import Recipe
 from appliance.units import GIB
@@ -96,7 +96,7 @@ class Loop:
 
     def submit(self, name="a", *, priority=0, **request):
         """Queue a job that tunes; its run folder is `name`."""
-        body = TuneRequest(
+        body = JobRequest(
             documents=str(self.folder / "documents"),
             base=None,
             recipe=Recipe(),

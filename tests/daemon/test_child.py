@@ -19,7 +19,7 @@ import threading
 import pytest
 
 from appliance.daemon.child import BACKGROUND_NICENESS, ProcessChild, UnitChild
-from appliance.jobs import TuneRequest, WorkOrder
+from appliance.jobs import JobRequest, WorkOrder
 from appliance.recipe import Recipe
 from tests.conftest import ROOT
 
@@ -37,7 +37,7 @@ def run(tmp_path):
 @pytest.fixture
 def order(run, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    request = TuneRequest(documents=str(run), base=None, recipe=Recipe(), run=str(run))
+    request = JobRequest(documents=str(run), base=None, recipe=Recipe(), run=str(run))
     return WorkOrder(request=request)
 
 
@@ -163,7 +163,7 @@ def test_unit_ends_when_the_daemon_lets_go_of_it(manager, tmp_path, monkeypatch)
     path, workers = manager
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.connect(str(path))
-        request = TuneRequest(
+        request = JobRequest(
             documents=str(tmp_path), base=None, recipe=Recipe(), run=str(tmp_path / "run")
         )
         connection.sendall(WorkOrder(request=request).model_dump_json().encode() + b"\n")

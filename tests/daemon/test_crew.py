@@ -19,11 +19,11 @@ from appliance.events import (
     StepDone,
     encode_event,
 )
-from appliance.jobs import TuneRequest, WorkOrder
+from appliance.jobs import JobRequest, WorkOrder
 from appliance.recipe import Recipe
 
 ORDER = WorkOrder(
-    request=TuneRequest(documents="/documents", base=None, recipe=Recipe(), run="/run"), cores=(1,)
+    request=JobRequest(documents="/documents", base=None, recipe=Recipe(), run="/run"), cores=(1,)
 )
 STEP = StepDone(step=3, num_steps=9, loss=2.5, lr=0.1, tokens_per_second=700.0, seconds_left=6.0)
 ALIVE = Alive(pid=1, cpu_seconds=1.0, resident_bytes=5)

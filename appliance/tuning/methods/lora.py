@@ -25,11 +25,12 @@ def attach(model: PreTrainedModel, plan: TrainPlan, seed: int) -> PreTrainedMode
 
     Args:
         model: a frozen base, in NF4 or not.
-        plan: tells rank and head.
+        plan: tells rank and head, and whether embeddings and head learn whole.
         seed: of the initial values of A; B begins at nought, so the model is unchanged.
 
     Returns:
-        A PEFT model whose only trainable weights are the updates, in fp32.
+        A PEFT model whose only trainable weights are the updates, in fp32 (and copies of
+        embeddings and head).
 
     Source: Hu et al. 2021, arXiv:2106.09685; rsLoRA, Kalajdzievski 2023, arXiv:2312.03732.
     """
@@ -39,6 +40,11 @@ def attach(model: PreTrainedModel, plan: TrainPlan, seed: int) -> PreTrainedMode
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and (module is not head or plan.tunes_head)
     ]
+    whole = [
+        name
+        for name, module in model.named_modules()
+        if plan.tunes_embeddings and module in (head, model.get_input_embeddings())
+    ]
     config = LoraConfig(
         r=plan.rank,
         lora_alpha=SCALE * math.sqrt(plan.rank),
@@ -47,6 +53,7 @@ def attach(model: PreTrainedModel, plan: TrainPlan, seed: int) -> PreTrainedMode
         bias="none",
         task_type="CAUSAL_LM",
         target_modules=names,
+        modules_to_save=whole or None,
     )
     torch.manual_seed(seed)
     return _in_fp32(get_peft_model(model, config))

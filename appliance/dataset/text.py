@@ -1,0 +1,337 @@
+"""Plain text as a dataset for `pretrain`: every token is a label, documents cross borders of packs.
+
+A corpus of any size is tokenized once, in bounded memory. What was written is committed now and
+then with the place in the corpus that it reaches to, so that a killed stage goes on from there. How
+a corpus is divided is the same as for `tune` (`divide.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from appliance.dataset.build import check_stop, cut_documents, read_documents, set_limits
+from appliance.dataset.divide import (
+    SMALL_CHARACTERS,
+    Piece,
+    cut_pieces,
+    cut_whole,
+    divide_units,
+    draw_split,
+)
+from appliance.dataset.general_text import Purpose, read_folder, read_sample
+from appliance.dataset.split import SPLITS, SplitName
+from appliance.dataset.terms import write_terms
+from appliance.dataset.tokenizer import TextTokenizer, load_tokenizer
+from appliance.dataset.tokens import Example, Marks, SplitWriter
+from appliance.dataset.units import Unit
+from appliance.events import Progress
+from appliance.files import write_text
+from appliance.recipe import DatasetRecipe, PretrainRecipe
+from appliance.rundir import StageFolder
+from appliance.values import (
+    BaseSpec,
+    Corpus,
+    Dataset,
+    Document,
+    GeneralSource,
+    Split,
+    TextDataset,
+    TokenVerdict,
+)
+
+PART_CHARACTERS = 200_000
+"""A longer text is divided at ends of lines: its tokens are held while it is encoded."""
+
+COMMIT_CHARACTERS = 8_000_000
+"""Text between two commits: what a kill may cost, a few seconds of work."""
+
+HELD_OUT_TOKENS = 512
+"""Tokens of a held-out example at most; shorter in a base of a shorter context."""
+
+CURSOR = "cursor.json"
+
+CutDocument = Callable[[Document], list[Piece]]
+
+
+def build_text_dataset(
+    corpus: Corpus,
+    base: BaseSpec,
+    general: GeneralSource,
+    recipe: DatasetRecipe,
+    pretrain: PretrainRecipe,
+    stage: StageFolder,
+) -> TextDataset:
+    """Tokenize a corpus for next-token training.
+
+    Args:
+        corpus: what `read_corpus` returned.
+        base: whose tokenizer decides how text becomes tokens.
+        general: where general text comes from.
+        recipe: shares and seed.
+        pretrain: how many terms are asked for.
+        stage: where the splits are written.
+
+    Returns:
+        The dataset, with general text for replay and for judging, and terms of the domain.
+
+    Raises:
+        DocumentsError: there is too little text.
+        BaseModelError: the tokenizer of the base cannot be used.
+        InterruptedRun: the person wants to stop.
+    """
+    tokenizer = load_tokenizer(Path(base.folder))
+    documents_file = stage.open(corpus.documents_file)
+    cut = _choose_cut(corpus, documents_file, tokenizer, base, recipe, stage)
+    encoder = Encoder(tokenizer=tokenizer, window=min(base.context, HELD_OUT_TOKENS))
+    splits, num_documents = _encode_corpus(documents_file, cut, encoder, base, stage)
+    sides = {
+        purpose: _encode_general(purpose, general, encoder, base, stage)
+        for purpose in ("replay", "held_out")
+    }
+    terms = write_terms(
+        documents_file, cut, tokenizer, base.vocab_size, pretrain.num_terms, stage.folder / "terms"
+    )
+    write_text(stage.folder / "questions.jsonl", "")
+    values = {n: _describe(n, marks, num_documents[n], stage) for n, marks in splits.items()}
+    return TextDataset(
+        dataset=Dataset(
+            **values,
+            questions_file=stage.locate("questions.jsonl"),
+            ledger_file=stage.locate("ledger.jsonl"),
+            num_questions=0,
+            num_tokens_dropped=0,
+            num_tokens_repeated=0,
+            longest_example=encoder.window,
+            sha256=_hash(stage.folder),
+        ),
+        replay=_describe("replay", *sides["replay"], stage),
+        general=_describe("held_out", *sides["held_out"], stage),
+        terms=_describe("terms", terms, 0, stage),
+    )
+
+
+def _choose_cut(
+    corpus: Corpus,
+    documents_file: Path,
+    tokenizer: TextTokenizer,
+    base: BaseSpec,
+    recipe: DatasetRecipe,
+    stage: StageFolder,
+) -> CutDocument:
+    """How a document becomes pieces: by its units in a small corpus, as a whole in a large one."""
+    size = corpus.num_characters
+    if size > SMALL_CHARACTERS:
+        return lambda document: cut_whole(document, draw_split(document, recipe, size))
+    documents = read_documents(documents_file)
+    units = cut_documents(documents, tokenizer, set_limits(base, recipe), stage)
+    names = divide_units(units, documents, recipe, size)
+    by_document: dict[int, list[Unit]] = {}
+    for unit in units:
+        by_document.setdefault(unit.document, []).append(unit)
+    return lambda document: cut_pieces(document, by_document.get(document.number, []), names)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Encoder:
+    """Text to examples.
+
+    Attributes:
+        tokenizer: of the base.
+        window: tokens of a held-out example at most.
+    """
+
+    tokenizer: TextTokenizer
+    window: int
+
+    @property
+    def opening(self) -> list[int]:
+        """What a text begins with: the base's first token, else what ends its texts; no label."""
+        if self.tokenizer.bos_id is not None:
+            return [self.tokenizer.bos_id]
+        end = self.tokenizer.chat.token_to_id(self.tokenizer.eos_token)
+        return [] if end is None else [end]
+
+    def encode_whole(self, text: str, document: int) -> Iterator[Example]:
+        """A text as one example, whatever its length; very long ones as several."""
+        opening = self.opening
+        for part in divide_text(text):
+            (encoding,) = self.tokenizer.encode([part])
+            yield Example(
+                token_ids=opening + encoding.ids,
+                supervised=[False] * len(opening) + [True] * len(encoding.ids),
+                document=document,
+                num_bytes=len(part.encode()),
+            )
+
+    def encode_windows(self, text: str, document: int) -> Iterator[Example]:
+        """A text as examples of bounded length; each opens with the last token before it."""
+        for part in divide_text(text):
+            (encoding,) = self.tokenizer.encode([part])
+            starts = [0, *(start for start, _ in encoding.offsets[1:]), len(part)]
+            before, first = self.opening, 0
+            while first < len(encoding.ids):
+                last = min(first + self.window - len(before), len(encoding.ids))
+                ids = encoding.ids[first:last]
+                yield Example(
+                    token_ids=before + ids,
+                    supervised=[False] * len(before) + [True] * len(ids),
+                    document=document,
+                    num_bytes=len(part[starts[first] : starts[last]].encode()),
+                )
+                before, first = ids[-1:], last
+
+
+def divide_text(text: str) -> Iterator[str]:
+    """Parts of at most PART_CHARACTERS, at ends of lines where there are any."""
+    start = 0
+    while start < len(text):
+        end = start + PART_CHARACTERS
+        if end < len(text):
+            end = text.rfind("\n", start, end) + 1 or end
+        yield text[start:end]
+        start = end
+
+
+def _encode_corpus(
+    documents_file: Path, cut: CutDocument, encoder: Encoder, base: BaseSpec, stage: StageFolder
+) -> tuple[dict[SplitName, Marks], dict[SplitName, int]]:
+    """Write all splits and the ledger, going on from the last commit.
+
+    Returns:
+        Marks and documents of every split.
+    """
+    cursor = _read_cursor(stage.folder / CURSOR)
+    total = documents_file.stat().st_size
+    num_documents = dict(cursor.num_documents)
+    with ExitStack() as stack:
+        writers = {
+            name: stack.enter_context(
+                SplitWriter(stage.folder / name, base.vocab_size, cursor.marks[name])
+            )
+            for name in SPLITS
+        }
+        (stage.folder / "ledger.jsonl").touch()
+        ledger = stack.enter_context((stage.folder / "ledger.jsonl").open("r+b"))
+        ledger.truncate(cursor.ledger_bytes)
+        ledger.seek(cursor.ledger_bytes)
+        lines = stack.enter_context(documents_file.open("rb"))
+        lines.seek(cursor.corpus_bytes)
+        due = 0
+        for line in lines:
+            document = Document.model_validate_json(line)
+            for name, num_tokens in _write_document(document, cut, encoder, writers):
+                num_documents[name] += 1
+                verdict = TokenVerdict(
+                    source=document.source,
+                    split=name,
+                    num_tokens=num_tokens,
+                    num_used=num_tokens,
+                    num_dropped=0,
+                    num_repeated=0,
+                )
+                ledger.write(verdict.model_dump_json().encode() + b"\n")
+            due += len(line)
+            if due < COMMIT_CHARACTERS:
+                continue
+            due, place = 0, lines.tell()
+            ledger.flush()
+            cursor = Cursor(
+                corpus_bytes=place,
+                ledger_bytes=ledger.tell(),
+                marks={name: writer.commit() for name, writer in writers.items()},
+                num_documents=dict(num_documents),
+            )
+            write_text(stage.folder / CURSOR, json.dumps(asdict(cursor)))
+            stage.on_event(
+                Progress(stage=stage.name, done=place >> 20, total=total >> 20, unit="MiB")
+            )
+            check_stop(stage)
+        marks = {name: writer.marks for name, writer in writers.items()}
+        for writer in writers.values():
+            writer.finish()
+    return marks, num_documents
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cursor:
+    """How far the corpus has been written, for certain.
+
+    Attributes:
+        corpus_bytes: of the file of documents.
+        ledger_bytes: of the ledger that belong to it.
+        marks: of every split.
+        num_documents: of every split.
+    """
+
+    corpus_bytes: int
+    ledger_bytes: int
+    marks: dict[SplitName, Marks]
+    num_documents: dict[SplitName, int]
+
+
+def _read_cursor(path: Path) -> Cursor:
+    if not path.exists():
+        nothing = {name: Marks() for name in SPLITS}
+        return Cursor(
+            corpus_bytes=0, ledger_bytes=0, marks=nothing, num_documents=dict.fromkeys(SPLITS, 0)
+        )
+    body = json.loads(path.read_text())
+    marks = {name: Marks(**body["marks"][name]) for name in SPLITS}
+    return Cursor(**body | {"marks": marks})
+
+
+def _write_document(
+    document: Document, cut: CutDocument, encoder: Encoder, writers: dict[SplitName, SplitWriter]
+) -> Iterator[tuple[SplitName, int]]:
+    """Write the parts of a document.
+
+    Yields:
+        Every split that got a part, with its tokens.
+    """
+    counts: dict[SplitName, int] = {}
+    for piece in cut(document):
+        encode = encoder.encode_whole if piece.split == "train" else encoder.encode_windows
+        for example in encode(piece.text, document.number):
+            writers[piece.split].append(example)
+            counts[piece.split] = counts.get(piece.split, 0) + sum(example.supervised)
+    yield from counts.items()
+
+
+def _encode_general(
+    purpose: Purpose, general: GeneralSource, encoder: Encoder, base: BaseSpec, stage: StageFolder
+) -> tuple[Marks, int]:
+    texts: Iterable[str] = read_sample(purpose)
+    if general.documents_file:
+        texts = read_folder(stage.open(general.documents_file), purpose)
+    encode = encoder.encode_whole if purpose == "replay" else encoder.encode_windows
+    number = -1
+    with SplitWriter(stage.folder / purpose, base.vocab_size) as writer:
+        for number, text in enumerate(texts):
+            for example in encode(text, number):
+                writer.append(example)
+        writer.finish()
+    return writer.marks, number + 1
+
+
+def _describe(name: str, marks: Marks, num_documents: int, stage: StageFolder) -> Split:
+    return Split(
+        folder=stage.locate(name),
+        num_documents=num_documents,
+        num_examples=marks.num_examples,
+        num_tokens=marks.num_tokens,
+        num_labels=marks.num_labels,
+    )
+
+
+def _hash(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for name in (*SPLITS, "replay", "held_out", "terms"):
+        for file in ("tokens.bin", "supervised.bin", "examples.npy"):
+            with (folder / name / file).open("rb") as opened:
+                digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()

@@ -1,0 +1,111 @@
+"""Windows: a split of any size as one long row of tokens, cut into packs of equal length.
+
+Documents stand one after another and are divided where a window ends. Nothing is held: a window is
+read from the mapped file when its turn comes, and its turn is computed from its number. So the
+number of the step is the exact place in the data, whatever its size.
+
+Letters: T tokens of a window, N tokens of the split.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from appliance.dataset.pack import IGNORED, Pack
+from appliance.dataset.shuffle import shuffle_index
+from appliance.dataset.tokens import TokenFile
+
+_ORDER, _REPLAY = 1, 2
+"""Which shuffle: of all windows in an epoch, of the windows of general text."""
+
+
+def count_windows(split: TokenFile, window_tokens: int) -> int:
+    """Windows of a split; the last may be shorter."""
+    return -(-len(split.tokens_N) // window_tokens)
+
+
+def read_window(split: TokenFile, number: int, window_tokens: int) -> Pack:
+    """One window: its parts of documents are segments, and its last token's label is in the next.
+
+    Every supervised token of the split is the label of exactly one position.
+
+    Args:
+        split: where the tokens are.
+        number: of the window, from 0.
+        window_tokens: T.
+    """
+    start = number * window_tokens
+    end = min(start + window_tokens, len(split.tokens_N))
+    labels_T = np.full(end - start, IGNORED, dtype=np.int64)
+    known = split.supervised_N[start + 1 : end + 1].astype(bool)  # one less at the very end
+    following = split.tokens_N[start + 1 : end + 1].astype(np.int64)
+    labels_T[: len(known)] = np.where(known, following, IGNORED)
+    starts_E = split.examples_E5[:, 0]
+    first, last = np.searchsorted(starts_E, [start + 1, end])
+    borders = [0, *(int(place) - start for place in starts_E[first:last]), end - start]
+    segments = tuple(itertools.pairwise(borders))
+    return Pack(
+        token_ids_T=split.tokens_N[start:end].astype(np.int64),
+        labels_T=labels_T,
+        positions_T=np.concatenate([np.arange(b - a, dtype=np.int64) for a, b in segments]),
+        segments=segments,
+    )
+
+
+class WindowBatches:
+    """The windows of every step: documents in shuffled order, general text among them."""
+
+    def __init__(
+        self,
+        split: TokenFile,
+        replay: TokenFile,
+        *,
+        window_tokens: int,
+        windows_per_step: int,
+        replay_share: float,
+        seed: int,
+    ) -> None:
+        """Fix how many windows an epoch has.
+
+        Args:
+            split: what is learned.
+            replay: general text; may be empty.
+            window_tokens: T.
+            windows_per_step: windows whose gradients make one optimizer update.
+            replay_share: part of the windows of an epoch that is general text.
+            seed: of all orders.
+        """
+        self._split, self._replay = split, replay
+        self._window_tokens = window_tokens
+        self._windows_per_step = windows_per_step
+        self._seed = seed
+        self._num_windows = count_windows(split, window_tokens)
+        self._num_general = count_windows(replay, window_tokens)
+        wanted = self._num_windows * replay_share / (1 - replay_share)
+        self._num_replayed = round(wanted) if self._num_general else 0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps that read every window once; the last may be smaller."""
+        return -(-(self._num_windows + self._num_replayed) // self._windows_per_step)
+
+    def read_step(self, step: int) -> list[Pack]:
+        """Windows of one optimizer step, counted from 0 over all epochs."""
+        epoch, index = divmod(step, self.steps_per_epoch)
+        total = self._num_windows + self._num_replayed
+        first = index * self._windows_per_step
+        places = range(first, min(first + self._windows_per_step, total))
+        return [
+            self._read(epoch, shuffle_index(p, total, self._seed, _ORDER, epoch)) for p in places
+        ]
+
+    def _read(self, epoch: int, number: int) -> Pack:
+        """A window of documents, or beyond their number a new one of general text."""
+        if number < self._num_windows:
+            return read_window(self._split, number, self._window_tokens)
+        turn = epoch * self._num_replayed + number - self._num_windows
+        round_, place = divmod(turn, self._num_general)
+        chosen = shuffle_index(place, self._num_general, self._seed, _REPLAY, round_)
+        return read_window(self._replay, chosen, self._window_tokens)

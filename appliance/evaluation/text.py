@@ -1,0 +1,134 @@
+"""Judging continued pretraining: the domain, general text and terms, before and after.
+
+Letters: T tokens of a pack, N labels, D model width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from appliance.dataset.pack import IGNORED, Pack, build_pack
+from appliance.dataset.tokens import open_token_file
+from appliance.evaluation.evaluate import compare
+from appliance.evaluation.scores import ExampleScores, score_examples
+from appliance.events import Progress
+from appliance.files import write_text
+from appliance.recipe import EvaluateRecipe, PretrainRecipe
+from appliance.rundir import StageFolder
+from appliance.tuning.method import load_for, load_tuned, untuned
+from appliance.tuning.model import DecoderModel, wrap_model
+from appliance.tuning.sample import choose_examples
+from appliance.values import (
+    BaseSpec,
+    EvalReport,
+    GeneralScore,
+    TermScore,
+    TextDataset,
+    TrainPlan,
+    TunedModel,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """What one model made of everything."""
+
+    domain: ExampleScores
+    general: ExampleScores
+    terms: ExampleScores | None
+    share_guessed: float
+
+
+def evaluate_text(
+    plan: TrainPlan,
+    spec: BaseSpec,
+    tuned: TunedModel,
+    text: TextDataset,
+    recipe: EvaluateRecipe,
+    pretrain: PretrainRecipe,
+    stage: StageFolder,
+) -> EvalReport:
+    """Score the base and the trained model on text that neither was trained on.
+
+    Args:
+        plan: tells the method.
+        spec: the base model.
+        tuned: the trained weights.
+        text: its test split, general text and terms.
+        recipe: how much is scored.
+        pretrain: how much may be forgotten.
+        stage: of the run.
+
+    Returns:
+        Both scores, what was forgotten, and what terms were learned.
+    """
+    torch.set_num_threads(plan.threads)
+    write_text(stage.folder / "answers.jsonl", "")  # nobody is asked anything
+    domain = open_token_file(stage.open(text.dataset.test.folder))
+    general = open_token_file(stage.open(text.general.folder))
+    terms = open_token_file(stage.open(text.terms.folder))
+    domain_rows = choose_examples(domain, recipe.max_tokens)
+    general_rows = choose_examples(general, recipe.max_tokens)
+    term_rows = list(range(len(terms.examples_E5)))
+
+    def judge(model: DecoderModel, done: int) -> Judged:
+        stage.on_event(Progress(stage=stage.name, done=done, total=2, unit="models"))
+        length = plan.sequence_length
+        return Judged(
+            domain=score_examples(model, domain, domain_rows, length),
+            general=score_examples(model, general, general_rows, length),
+            terms=score_examples(model, terms, term_rows, length) if term_rows else None,
+            share_guessed=measure_guessed(model, [build_pack(terms, [row]) for row in term_rows]),
+        )
+
+    model = load_tuned(spec, plan, stage.open(tuned.folder))
+    after = judge(model, 0)
+    if plan.method == "full":
+        before = judge(wrap_model(load_for(spec, plan).eval()), 1)
+    else:
+        with untuned(model) as base:
+            before = judge(base, 1)
+    report = compare((before.domain, []), (after.domain, []), [], domain, domain_rows, stage)
+    return report.model_copy(
+        update={
+            "general": _compare_general(before.general, after.general, pretrain.max_forgetting),
+            "terms": _compare_terms(before, after),
+        }
+    )
+
+
+@torch.no_grad()
+def measure_guessed(model: DecoderModel, packs: Sequence[Pack]) -> float:
+    """Share of packs whose every label is the model's first guess; 0 where there are none."""
+    num_right = 0
+    for pack in packs:
+        hidden_TD = model.read_hidden(pack)
+        labels_T = torch.from_numpy(pack.labels_T).to(hidden_TD.device)
+        known_T = labels_T != IGNORED
+        guesses_N = (hidden_TD[known_T] @ model.read_head().t()).argmax(dim=1)
+        num_right += bool((guesses_N == labels_T[known_T]).all())
+    return num_right / max(1, len(packs))
+
+
+def _compare_general(before: ExampleScores, after: ExampleScores, limit: float) -> GeneralScore:
+    return GeneralScore(
+        base_bits_per_byte=before.bits_per_byte(),
+        tuned_bits_per_byte=after.bits_per_byte(),
+        rise=float(after.nats_E.sum() / before.nats_E.sum() - 1),
+        limit=limit,
+    )
+
+
+def _compare_terms(before: Judged, after: Judged) -> TermScore | None:
+    if before.terms is None or after.terms is None:
+        return None
+    return TermScore(
+        num_places=len(before.terms.nats_E),
+        base_share=before.share_guessed,
+        tuned_share=after.share_guessed,
+        base_loss=before.terms.mean_loss() or 0.0,
+        tuned_loss=after.terms.mean_loss() or 0.0,
+    )
