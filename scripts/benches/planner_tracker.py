@@ -142,7 +142,11 @@ def _build(spec: BaseSpec, training: Training, fake: FakeTensorMode) -> Any:
         parameter.requires_grad_(False)
     if training.method in QUANTIZED:
         _quantize(model, dtype)
-    plan: Any = SimpleNamespace(rank=training.rank, tunes_head=training.tunes_head)
+    plan: Any = SimpleNamespace(
+        rank=training.rank,
+        tunes_head=training.tunes_head,
+        tunes_embeddings=training.tunes_embeddings,
+    )
     model = METHODS[training.method].attach(model, plan, 0)
     if training.recompute:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
