@@ -75,6 +75,11 @@ class TuneRecipe(_Section):
     epochs: Count | Literal["auto"] = Field("auto", description="auto: more text, fewer epochs.")
     sequence_length: PackTokens | Literal["auto"] = Field("auto", description="Tokens of a pack.")
     threads: Count | Literal["auto"] = Field("auto", description="Processor cores.")
+    cache_hidden_states: Literal["auto", "off", "memory", "disk"] = Field(
+        "auto",
+        description="Adapter tuning: run the frozen layers once per pack, and keep what they give; "
+        "auto: from two epochs on, where it fits.",
+    )
     checkpoint_seconds: float = Field(
         30.0, gt=0, description="Time between checkpoints: what a power cut may cost."
     )
