@@ -66,8 +66,9 @@ def describe_dataset(dataset: Dataset) -> str:
 def describe_plan(plan: TrainPlan) -> str:
     """What will be trained, how much it needs, how long it takes."""
     head = " and head" if plan.tunes_head else ""
+    size = f"{plan.rank} virtual tokens" if plan.method == "prompt" else f"r={plan.rank}"
     return (
-        f"{plan.base} · {plan.method} r={plan.rank}{head} · packs of {plan.sequence_length} · "
+        f"{plan.base} · {plan.method} {size}{head} · packs of {plan.sequence_length} · "
         f"{plan.num_epochs} epoch{'s' * (plan.num_epochs != 1)} · needs "
         f"{format_bytes(plan.memory.total_bytes)} of {format_bytes(plan.memory_limit_bytes)} · "
         f"about {format_seconds(sum(plan.seconds.values()))}"

@@ -64,10 +64,13 @@ class DatasetRecipe(_Section):
 class TuneRecipe(_Section):
     """How the model is trained."""
 
-    method: Literal["auto", "qlora", "lora", "adapter", "full"] = Field(
+    method: Literal["auto", "qlora", "lora", "adapter", "full", "prompt"] = Field(
         "auto", description="auto: the planner's ladder."
     )
     rank: int = Field(16, ge=1, le=1024, description="Rank of the low-rank update.")
+    virtual_tokens: int = Field(
+        16, ge=1, le=256, description="Prompt tuning: learned tokens before every text."
+    )
     head: Literal["auto", "yes", "no"] = Field(
         "auto", description="Low-rank update of the head too; auto: when it is small."
     )

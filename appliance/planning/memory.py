@@ -47,7 +47,13 @@ Source: cpu: 415 MiB resident in a job's process with all stages imported (torch
 cuda: 0.5 GiB context as reported for torch, plus cuBLAS workspaces; not measured here.
 """
 
-KEPT_SHARE: dict[Method, float] = {"qlora": 2.4, "lora": 1.2, "adapter": 1.0, "full": 0.4}
+KEPT_SHARE: dict[Method, float] = {
+    "qlora": 2.4,
+    "lora": 1.2,
+    "adapter": 1.0,
+    "full": 0.4,
+    "prompt": 2.4,
+}
 """What the C library's allocator holds on top of the activations when it keeps freed memory: it
 cannot reuse a freed block for one of the same aligned size, so the heap grows to a multiple of
 what is in use. With freed memory given back (`returns_memory`) there is nothing on top.

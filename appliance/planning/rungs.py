@@ -130,11 +130,13 @@ def climb(
     wanted = Training(
         method=method,
         sequence_length=0,
-        rank=recipe.rank,
+        rank=recipe.virtual_tokens if method == "prompt" else recipe.rank,
         tunes_head=_tunes_head(spec, method, recipe),
         device=device.name,
         compute_dtype=device.compute_dtype,
     )
+    if method == "prompt":  # its virtual tokens stand before every example
+        longest_example += recipe.virtual_tokens
     smallest: Rung | None = None
     for length in list_lengths(spec, recipe, kind, longest_example):
         for recompute in (False, True):
@@ -207,6 +209,8 @@ def find_obstacle(spec: BaseSpec, method: Method, recipe: TuneRecipe) -> str:
     """Why a method cannot be used with a base at all; "" when it can."""
     if not spec.exportable:
         return f"cannot be exported: {spec.why_not}"
+    if method == "prompt" and spec.context < 4 * recipe.virtual_tokens:
+        return f"its context of {spec.context} is short for {recipe.virtual_tokens} virtual tokens"
     if method == "adapter" and spec.model_type.startswith("phi3"):
         return "its gate and up matrices are one: a bottleneck cannot be merged"
     if method in ("qlora", "lora") and recipe.head == "yes" and spec.tied:

@@ -19,7 +19,13 @@ from appliance.values import BaseSpec, Cpu, Gpu, Method
 TIME_BUDGET_SECONDS = 12 * 3600.0
 """A base whose training would take longer gives way to a smaller one: a night."""
 
-CPU_EFFICIENCY: dict[Method, float] = {"full": 0.5, "lora": 0.45, "qlora": 0.37, "adapter": 0.4}
+CPU_EFFICIENCY: dict[Method, float] = {
+    "full": 0.5,
+    "lora": 0.45,
+    "qlora": 0.37,
+    "adapter": 0.4,
+    "prompt": 0.37,
+}
 """Part of the measured matrix speed that training reaches on a CPU.
 
 Source: full: 4,000 tokens/s where numpy multiplies at 250 GFLOP/s (7.1 M parameters, packs of 1024,

@@ -109,8 +109,11 @@ class Engine:
         Special tokens are what they are: whoever writes the text may have rendered a template.
         """
         ids = list(self._tokenizer.chat.encode(text, add_special_tokens=False).ids)
-        bos_id = self._tokenizer.bos_id
-        return ids if bos_id is None or ids[:1] == [bos_id] else [bos_id, *ids]
+        bos_id, virtual_ids = self._tokenizer.bos_id, list(self._tokenizer.virtual_ids)
+        if virtual_ids and ids[: len(virtual_ids)] == virtual_ids:
+            return ids
+        opened = ids if bos_id is None or ids[:1] == [bos_id] else [bos_id, *ids]
+        return [*virtual_ids, *opened]
 
     def name_token(self, token_id: int) -> str:
         """A token as text; parts of a character are written as the replacement character."""

@@ -27,6 +27,7 @@ RATES: dict[Method, tuple[float, ...]] = {
     "lora": (1e-3, 3e-3, 9e-3),
     "adapter": (2e-3, 6e-3, 1.8e-2),
     "full": (3e-4, 1e-3, 3e-3),
+    "prompt": (1e-2, 3e-2, 9e-2),
 }
 """Learning rates that are tried at width 256; wider models get lower ones (`scale_rate`)."""
 

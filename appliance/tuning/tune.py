@@ -62,6 +62,7 @@ def tune(
         pack_tokens=plan.sequence_length,
         packs_per_step=plan.packs_per_step,
         seed=recipe.seed,
+        lead_tokens=len(model.lead_ids),
     )
     with keep_hidden_states(
         model,

@@ -7,7 +7,7 @@ from typing import Literal
 from appliance.values.machine import Rejected
 from appliance.values.record import Value
 
-Method = Literal["qlora", "lora", "adapter", "full"]
+Method = Literal["qlora", "lora", "adapter", "full", "prompt"]
 
 
 class MemoryEstimate(Value):
@@ -41,7 +41,8 @@ class TrainPlan(Value):
     Attributes:
         device: "cpu" or "cuda:0".
         compute_dtype: "float32" or "bfloat16".
-        rank: of the low-rank update (qlora, lora) or width of the bottleneck (adapter).
+        rank: of the low-rank update (qlora, lora), width of the bottleneck (adapter), or number of
+            virtual tokens (prompt).
         tunes_head: whether the language-model head gets a low-rank update too.
         recompute: whether activations are computed twice to save memory.
         returns_memory: whether freed memory goes back to the system at once (CPU): several times
