@@ -134,7 +134,12 @@ class Engine:
             if self._guides is None:
                 layout = self._layout
                 file = self.folder / "tokenizer.json"
-                self._guides = GuideMaker(file, layout.vocab_size, layout.eos_ids)
+                self._guides = GuideMaker(
+                    file,
+                    layout.vocab_size,
+                    layout.eos_ids,
+                    num_virtual=len(self._tokenizer.virtual_ids),
+                )
         return self._guides.make(grammar)
 
     def submit(self, task: Task, deliver: Callable[[Piece], None]) -> Answer:
