@@ -23,6 +23,10 @@ from appliance.values import BaseSpec, Dataset, TrainPlan, TunedModel
 HELD_OUT_TOKENS = 12_000
 """Tokens of the validation split that a held-out loss on the way reads at most."""
 
+NUM_RETURNS = 3
+"""Times that a run may go back to its last good checkpoint: a rate an eighth of the first is the
+least that is tried."""
+
 EVALUATIONS = 8
 """Held-out losses during training."""
 
@@ -114,6 +118,7 @@ def _plan_schedule(num_steps: int, lr: float, recipe: TuneRecipe) -> Schedule:
         evaluate_every=max(1, num_steps // EVALUATIONS),
         checkpoint_seconds=recipe.checkpoint_seconds,
         stop_after_worse=3,
+        num_returns=NUM_RETURNS,
     )
 
 
