@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import torch
 from torch import Tensor
@@ -82,7 +83,11 @@ def choose_rate(trials: tuple[RateTrial, ...]) -> float:
     Raises:
         TrainingError: no trial has a finite loss.
     """
-    finite = [(trial.loss, trial.lr) for trial in trials if trial.loss is not None]
+    finite = [
+        (trial.loss, trial.lr)
+        for trial in trials
+        if trial.loss is not None and math.isfinite(trial.loss)
+    ]
     if not finite:
         raise TrainingError(
             "training diverged at every learning rate",

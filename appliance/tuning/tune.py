@@ -18,6 +18,7 @@ from appliance.tuning.method import METHODS, load_for
 from appliance.tuning.model import DecoderModel, wrap_model
 from appliance.tuning.rates import choose_rate, leave_if_stopped, probe_rates
 from appliance.tuning.sample import choose_examples, pack_examples
+from appliance.tuning.utilisation import measure_utilisation
 from appliance.values import BaseSpec, Dataset, TrainPlan, TunedModel
 
 HELD_OUT_TOKENS = 12_000
@@ -80,7 +81,9 @@ def tune(
         lr = choose_rate(trials)
         schedule = _plan_schedule(plan.num_epochs * batches.steps_per_epoch, lr, recipe)
         counters = _train(reader, batches, schedule, held_out, stage)
-        planned = plan.memory.total_bytes + count_cached_bytes(reader)
+        cached_bytes = count_cached_bytes(reader)
+    peak_memory = read_peak(plan.device)
+    speed = counters.num_tokens / max(1e-9, counters.seconds)
     METHODS[plan.method].save(model.module, stage.folder / "weights")
     return TunedModel(
         folder=stage.locate("weights"),
@@ -93,10 +96,12 @@ def tune(
         num_labels=counters.num_labels,
         start_loss=start_loss,
         held_out_loss=counters.best_loss,
-        peak_memory_bytes=read_peak(plan.device),
-        planned_memory_bytes=planned,
-        tokens_per_second=counters.num_tokens / max(1e-9, counters.seconds),
+        peak_memory_bytes=peak_memory,
+        planned_memory_bytes=plan.memory.total_bytes + cached_bytes,
+        tokens_per_second=speed,
         seconds=counters.seconds,
+        utilisation=None if reader is not model else measure_utilisation(spec, plan, speed),
+        num_returns=counters.num_returns,
     )
 
 
