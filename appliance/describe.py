@@ -106,8 +106,9 @@ def describe_plan(plan: TrainPlan) -> str:
     """What will be trained, how much it needs, how long it takes."""
     head = " and head" if plan.tunes_head else ""
     head = " and whole embeddings" if plan.tunes_embeddings else head
+    size = f"{plan.rank} virtual tokens" if plan.method == "prompt" else f"r={plan.rank}"
     return (
-        f"{plan.base} · {plan.method} r={plan.rank}{head} · packs of {plan.sequence_length} · "
+        f"{plan.base} · {plan.method} {size}{head} · packs of {plan.sequence_length} · "
         f"{plan.num_epochs} epoch{'s' * (plan.num_epochs != 1)} · needs "
         f"{format_bytes(plan.memory.total_bytes)} of {format_bytes(plan.memory_limit_bytes)} · "
         f"about {format_seconds(sum(plan.seconds.values()))}"
@@ -116,10 +117,11 @@ def describe_plan(plan: TrainPlan) -> str:
 
 def describe_tuned(tuned: TunedModel) -> str:
     """Held-out loss before and after, rate, speed and memory."""
+    used = "" if tuned.utilisation is None else f" ({tuned.utilisation:.0%} of the machine)"
     return (
         f"held-out loss {tuned.start_loss:.3f} → {tuned.held_out_loss:.3f} · lr {tuned.lr:.1e} · "
         f"kept step {tuned.step} of {tuned.num_steps} · "
-        f"{tuned.tokens_per_second:,.0f} tok/s · peak {format_bytes(tuned.peak_memory_bytes)}"
+        f"{tuned.tokens_per_second:,.0f} tok/s{used} · peak {format_bytes(tuned.peak_memory_bytes)}"
         f" (planned {format_bytes(tuned.planned_memory_bytes)})"
     )
 

@@ -43,7 +43,10 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepDone:
-    """One optimizer update: loss in nats per supervised token, speed in tokens per second."""
+    """One optimizer update: loss in nats per supervised token, speed in tokens per second.
+
+    The norm is that of the gradient before it was clipped.
+    """
 
     step: int
     num_steps: int
@@ -51,6 +54,7 @@ class StepDone:
     lr: float
     tokens_per_second: float
     seconds_left: float
+    gradient_norm: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +64,18 @@ class HeldOut:
     step: int
     loss: float
     is_best: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WentBack:
+    """Training fell ill at a step and goes on from an earlier one, at a part of the rate."""
+
+    step: int
+    to_step: int
+    reason: str
+    rate_factor: float
+    times: int
+    times_at_most: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,6 +133,7 @@ Event = (
     | Progress
     | StepDone
     | HeldOut
+    | WentBack
     | CheckpointSaved
     | Line
     | Note
@@ -135,6 +152,7 @@ _KINDS: dict[str, type[Event]] = {
         Progress,
         StepDone,
         HeldOut,
+        WentBack,
         CheckpointSaved,
         Line,
         Note,

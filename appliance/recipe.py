@@ -68,10 +68,13 @@ class DatasetRecipe(_Section):
 class TuneRecipe(_Section):
     """How the model is trained."""
 
-    method: Literal["auto", "qlora", "lora", "adapter", "full"] = Field(
+    method: Literal["auto", "qlora", "lora", "adapter", "full", "prompt"] = Field(
         "auto", description="auto: the planner's ladder."
     )
     rank: int = Field(16, ge=1, le=1024, description="Rank of the low-rank update.")
+    virtual_tokens: int = Field(
+        16, ge=1, le=256, description="Prompt tuning: learned tokens before every text."
+    )
     head: Literal["auto", "yes", "no"] = Field(
         "auto", description="Low-rank update of the head too; auto: when it is small."
     )
@@ -79,6 +82,11 @@ class TuneRecipe(_Section):
     epochs: Count | Literal["auto"] = Field("auto", description="auto: more text, fewer epochs.")
     sequence_length: PackTokens | Literal["auto"] = Field("auto", description="Tokens of a pack.")
     threads: Count | Literal["auto"] = Field("auto", description="Processor cores.")
+    cache_hidden_states: Literal["auto", "off", "memory", "disk"] = Field(
+        "auto",
+        description="Adapter tuning: run the frozen layers once per pack, and keep what they give; "
+        "auto: from two epochs on, where it fits.",
+    )
     checkpoint_seconds: float = Field(
         30.0, gt=0, description="Time between checkpoints: what a power cut may cost."
     )

@@ -27,6 +27,7 @@ _METHODS = {
     "lora": "LoRA: a low-rank update of all linear layers, merged afterwards",
     "adapter": "adapter tuning: gated bottlenecks beside the upper layers, merged by widening them",
     "full": "full fine-tuning of all weights",
+    "prompt": "prompt tuning: learned vectors of virtual tokens before every text",
 }
 
 _LIMITS = """\

@@ -16,6 +16,7 @@ from appliance.events import (
     StageFinished,
     StageStarted,
     StepDone,
+    WentBack,
 )
 
 STAGES = {
@@ -62,9 +63,11 @@ def draw(events: Iterable[Event], *, as_json: bool) -> Finished | Failed | None:
                 bar.hide()
                 details = event.detail.splitlines()
                 print_row(event.label, event.text, *details, to_stderr=as_json)
-            elif isinstance(event, Note):
+            elif isinstance(event, Note | WentBack):
+                text = event.text if isinstance(event, Note) else describe_return(event)
                 bar.hide()
-                print_row("", event.text, to_stderr=True)
+                print_row("", text, to_stderr=True)
+                bar.come_back()
             else:
                 bar.show(event)
     return ending
@@ -88,7 +91,7 @@ class Bar:
         self._kind = Progress
         self._progress: Any = None
         self._task: Any = None
-        self._held_out = ""
+        self._held_out = self._label = ""
 
     def __enter__(self) -> Bar:
         return self
@@ -102,6 +105,11 @@ class Bar:
             self._progress.stop()
             self._progress = None
 
+    def come_back(self) -> None:
+        """Draw the line again, if its stage goes on."""
+        if self._label:
+            self._start()
+
     def show(self, event: Event) -> None:
         """Move the line as the event says."""
         if not self._console.is_terminal:
@@ -110,6 +118,7 @@ class Bar:
             self._open(STAGES[event.stage])
         elif isinstance(event, StageFinished):
             self.hide()
+            self._label = ""
         elif self._progress is None:
             return
         elif isinstance(event, Progress):
@@ -125,10 +134,21 @@ class Bar:
 
     def _open(self, label: str) -> None:
         self.hide()
-        self._held_out = ""
+        self._held_out, self._label = "", label
+        self._start()
+
+    def _start(self) -> None:
         self._progress = self._kind(*self._columns, console=self._console, transient=True)
-        self._task = self._progress.add_task(label, total=None, text="")
+        self._task = self._progress.add_task(self._label, total=None, text="")
         self._progress.start()
+
+
+def describe_return(event: WentBack) -> str:
+    """Why training went back, where to, and how often it may."""
+    return (
+        f"{event.reason} at step {event.step}: goes on from step {event.to_step} "
+        f"at {event.rate_factor:g} times the rate ({event.times} of {event.times_at_most})"
+    )
 
 
 def describe_step(event: StepDone, held_out: str, columns: int) -> str:

@@ -47,6 +47,7 @@ EXPLAINED = {
     "adapter": "small added layers in the upper part of a base in 4 bit: the fastest",
     "lora": "small added weights beside a base in 16 or 32 bit",
     "full": "every weight of the base is trained: the most memory",
+    "prompt": "a few learned tokens before every text; the base in 4 bit stays as it is",
 }
 
 

@@ -115,6 +115,36 @@ def build_pack(split: TokenFile, examples: Sequence[int]) -> Pack:
     )
 
 
+def put_before(pack: Pack, lead_ids: Sequence[int]) -> tuple[Pack, npt.NDArray[np.int64]]:
+    """Put the same unlabelled tokens before every example of a pack.
+
+    Args:
+        pack: T tokens.
+        lead_ids: ids of the tokens.
+
+    Returns:
+        The longer pack, and where in it the T tokens are, int64.
+    """
+    ids, labels, positions, segments, kept = [], [], [], [], []
+    lead = np.asarray(lead_ids, dtype=np.int64)
+    offset = 0
+    for start, end in pack.segments:
+        length = len(lead) + end - start
+        ids += [lead, pack.token_ids_T[start:end]]
+        labels += [np.full(len(lead), IGNORED, dtype=np.int64), pack.labels_T[start:end]]
+        positions.append(np.arange(length, dtype=np.int64))
+        segments.append((offset, offset + length))
+        kept.append(np.arange(offset + len(lead), offset + length, dtype=np.int64))
+        offset += length
+    longer = Pack(
+        token_ids_T=np.concatenate(ids),
+        labels_T=np.concatenate(labels),
+        positions_T=np.concatenate(positions),
+        segments=tuple(segments),
+    )
+    return longer, np.concatenate(kept)
+
+
 class PackedBatches:
     """The packs of every step of a training run, by step number."""
 
@@ -126,12 +156,16 @@ class PackedBatches:
         packs_per_step: int,
         seed: int,
         examples: Sequence[int] | None = None,
+        lead_tokens: int = 0,
     ) -> None:
-        """Pack the examples (all of the split, or those given) and fix their order by the seed."""
+        """Pack the examples (all of the split, or those given) and fix their order by the seed.
+
+        Room is left for `lead_tokens` before every example.
+        """
         self._split = split
         chosen = np.arange(len(split.examples_E5)) if examples is None else np.asarray(examples)
         shuffled = np.random.default_rng([seed, 0]).permutation(chosen)
-        bins = fill_packs(split.lengths_E[shuffled].tolist(), pack_tokens)
+        bins = fill_packs((split.lengths_E[shuffled] + lead_tokens).tolist(), pack_tokens)
         self._packs = [[int(shuffled[item]) for item in bin_] for bin_ in bins]
         self._packs_per_step = packs_per_step
         self._seed = seed

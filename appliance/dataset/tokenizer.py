@@ -6,8 +6,9 @@ special tokens switched off; what goes into a chat template is disarmed first.
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ class TextTokenizer:
         bos_id: its id, None if there is none.
         eos_token: end of a turn or text; empty if the base declares none.
         special_tokens: longest first.
+        virtual_ids: of the learned tokens that a prompt-tuned model reads before every text.
     """
 
     plain: Tokenizer
@@ -40,6 +42,7 @@ class TextTokenizer:
     bos_id: int | None
     eos_token: str
     special_tokens: tuple[str, ...]
+    virtual_ids: tuple[int, ...] = ()
 
     def encode(self, texts: Sequence[str]) -> list[Encoding]:
         """Encode plain texts; ids and character offsets, nothing added."""
@@ -94,7 +97,21 @@ def load_tokenizer(folder: Path) -> TextTokenizer:
         bos_id=chat.token_to_id(bos) if bos else None,
         eos_token=_read_token(config.get("eos_token")),
         special_tokens=tuple(sorted(special, key=lambda token: (-len(token), token))),
+        virtual_ids=tuple(_find_virtual_ids(chat)),
     )
+
+
+def name_virtual_token(number: int) -> str:
+    """How a virtual token is written in a chat template, counted from 0."""
+    return f"<|virtual_{number}|>"
+
+
+def _find_virtual_ids(tokenizer: Tokenizer) -> Iterator[int]:
+    for number in itertools.count():
+        found = tokenizer.token_to_id(name_virtual_token(number))
+        if found is None:
+            return
+        yield found
 
 
 def read_tokenizer_config(folder: Path) -> dict[str, Any]:

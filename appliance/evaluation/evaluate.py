@@ -91,7 +91,10 @@ def evaluate(
 def _answer(
     model: DecoderModel, tokenizer: TextTokenizer, prompts: list[str], num_tokens: int
 ) -> list[str]:
-    ids = [tokenizer.chat.encode(prompt, add_special_tokens=False).ids for prompt in prompts]
+    ids = [
+        [*model.lead_ids, *tokenizer.chat.encode(prompt, add_special_tokens=False).ids]
+        for prompt in prompts
+    ]
     end = tokenizer.chat.token_to_id(tokenizer.eos_token) if tokenizer.eos_token else None
     answers = generate_answers(model, ids, num_tokens, end)
     return [tokenizer.chat.decode(answer).strip() for answer in answers]

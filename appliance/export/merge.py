@@ -19,6 +19,7 @@ from appliance.dataset.template import load_chat_template
 from appliance.dataset.tokens import open_token_file
 from appliance.errors import ExportError
 from appliance.events import Progress
+from appliance.export.virtual import add_virtual_tokens
 from appliance.rundir import StageFolder
 from appliance.tuning.load import load_base
 from appliance.tuning.loop import measure_loss
@@ -123,3 +124,6 @@ def _write(model: PreTrainedModel, folder: Path, base: Path) -> None:
     template = folder / "chat_template.jinja"
     if not template.exists():  # from the tokenizer's configuration, or the one it was tuned with
         template.write_text(load_chat_template(base), encoding="utf-8")
+    virtual_ids = getattr(model.config, "virtual_token_ids", None)
+    if virtual_ids:
+        add_virtual_tokens(folder, virtual_ids)

@@ -15,8 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from appliance.dataset.tokenizer import load_tokenizer
 from appliance.errors import ExportError
 from appliance.export.keys import check_keys
+from appliance.export.virtual import trim_logits
 from appliance.offline import go_offline
 from appliance.rundir import StageFolder
 from appliance.values import ExportChoice, MergedModel, OnnxModel, Precision
@@ -67,6 +69,9 @@ def export_onnx(merged: MergedModel, choice: ExportChoice, stage: StageFolder) -
     check_keys(source)
     shutil.rmtree(target, ignore_errors=True)  # an interrupted build
     _build(source, target, choice.precision, stage.folder / f"{name}.log")
+    virtual_ids = load_tokenizer(source).virtual_ids
+    if virtual_ids:
+        trim_logits(target, virtual_ids[0])
     check_graph(target / GRAPH, choice.precision)
     _complete_folder(source, target)
     return OnnxModel(

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from appliance.dataset.pack import IGNORED, Pack
+from appliance.dataset.tokenizer import load_tokenizer
 from appliance.errors import ExportError
 from appliance.offline import go_offline
 
@@ -45,8 +46,7 @@ class TorchScorer:
     @property
     def vocab_size(self) -> int:
         """Rows of the head."""
-        base: Any = getattr(self._model.head, "base_layer", self._model.head)
-        return int(base.weight.shape[0])
+        return int(self._model.read_head().shape[0])
 
     def score(self, token_ids_T: Ids, block: int) -> Iterator[Logits]:
         """Hidden states are computed once, the head block by block."""
@@ -103,6 +103,7 @@ class OnnxScorer:
                 fix="remove the stage's folder from the run and start the same command again",
             ) from exc
         self._head_width = _read_head_width(folder)
+        self._lead_ids = np.array(load_tokenizer(folder).virtual_ids, dtype=np.int64)
         inputs = self._session.get_inputs()
         self._names = {entry.name for entry in inputs}
         self._caches = [entry for entry in inputs if entry.name.startswith("past_key_values.")]
@@ -113,12 +114,17 @@ class OnnxScorer:
         return int(self._session.get_outputs()[0].shape[-1])
 
     def score(self, token_ids_T: Ids, block: int) -> Iterator[Logits]:
-        """Every block is read with the keys and values of the blocks before it."""
+        """Every block is read with the keys and values of the blocks before it.
+
+        Virtual tokens are read first; nobody asks for their logits.
+        """
         wanted = ["logits", *(_name_present(entry.name) for entry in self._caches)]
         caches = [_make_empty_cache(entry, self._head_width) for entry in self._caches]
-        for start in range(0, len(token_ids_T), block):
-            ids_N = token_ids_T[start : start + block]
-            end = start + len(ids_N)
+        lead = len(self._lead_ids)
+        whole_T = np.concatenate([self._lead_ids, token_ids_T])
+        starts = [*([0] if lead else []), *range(lead, len(whole_T), block)]
+        for start, end in zip(starts, [*starts[1:], len(whole_T)], strict=True):
+            ids_N = whole_T[start:end]
             feeds: dict[str, Any] = {
                 "input_ids": ids_N[None],
                 "attention_mask": np.ones((1, end), dtype=np.int64),
@@ -127,7 +133,8 @@ class OnnxScorer:
             feeds = {name: value for name, value in feeds.items() if name in self._names}
             feeds |= {entry.name: cache for entry, cache in zip(self._caches, caches, strict=True)}
             logits_1NV, *caches = self._session.run(wanted, feeds)
-            yield logits_1NV[0].astype(np.float32, copy=False)
+            if start >= lead:
+                yield logits_1NV[0].astype(np.float32, copy=False)
 
 
 def _name_present(past: str) -> str:

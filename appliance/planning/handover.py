@@ -26,9 +26,9 @@ DISK_SHARE = 3.5
 """Disk of a run as a multiple of the base in fp32: the merged model, the fp32 graph, what is
 shipped, and its copy in the bundle."""
 
-CHECKPOINT_BYTES = 4 * (3 + 1 + 3)
-"""Bytes on disk of a trainable weight: weight and moments, the best weights, and a new checkpoint
-beside the old one."""
+CHECKPOINT_BYTES = 4 * (3 + 3 + 3)
+"""Bytes on disk of a trainable weight: weight and moments in the latest checkpoint, in the best
+one, and in a new one beside the old."""
 
 
 def estimate_export(spec: BaseSpec) -> int:

@@ -50,7 +50,13 @@ Source: 540 KiB a layer once the base is loaded (8 and 16 layers), and a page of
 some 70 blocks (14 matrices with gradients and moments, packed weights with their scales).
 """
 
-KEPT_SHARE: dict[Method, float] = {"qlora": 2.0, "lora": 1.1, "adapter": 1.2, "full": 0.9}
+KEPT_SHARE: dict[Method, float] = {
+    "qlora": 2.0,
+    "lora": 1.1,
+    "adapter": 1.2,
+    "full": 0.9,
+    "prompt": 2.0,
+}
 """What the C library's allocator holds on top of what a step has in use when it keeps freed memory:
 it cannot reuse a freed block for one of the same aligned size, so the heap grows to a multiple of
 what is in use. With freed memory given back (`returns_memory`) there is nothing on top.

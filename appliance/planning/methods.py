@@ -9,7 +9,7 @@ from appliance.values import BaseSpec, Method
 LADDER: tuple[Method, ...] = ("qlora", "adapter")
 """Methods that the planner takes by itself to tune, the best first."""
 
-ON_REQUEST: tuple[Method, ...] = ("lora", "full")
+ON_REQUEST: tuple[Method, ...] = ("lora", "full", "prompt")
 """Methods that only a recipe chooses."""
 
 FULL_PARAMETERS = 100_000_000
@@ -40,6 +40,10 @@ def find_obstacle(spec: BaseSpec, method: Method, recipe: TuneRecipe) -> str:
     """Why a method cannot be used with a base at all; "" when it can."""
     if not spec.exportable:
         return f"cannot be exported: {spec.why_not}"
+    if method == "prompt" and isinstance(recipe, PretrainRecipe):
+        return "a few virtual tokens cannot hold the language of a domain"
+    if method == "prompt" and spec.context < 4 * recipe.virtual_tokens:
+        return f"its context of {spec.context} is short for {recipe.virtual_tokens} virtual tokens"
     if method == "adapter" and spec.model_type.startswith("phi3"):
         return "its gate and up matrices are one: a bottleneck cannot be merged"
     if method in ("qlora", "lora") and spec.tied:

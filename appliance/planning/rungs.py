@@ -83,6 +83,8 @@ def climb(
         its shortage.
     """
     device = choose_device(hardware, terms)
+    if method == "prompt":  # its virtual tokens stand before every example
+        text = replace(text, longest_example=text.longest_example + recipe.virtual_tokens)
     learns_whole = tunes_embeddings(spec, method, recipe, device.limit_bytes)
     ways = [
         measure_rung(
@@ -90,7 +92,7 @@ def climb(
             Training(
                 method=method,
                 sequence_length=length,
-                rank=recipe.rank,
+                rank=recipe.virtual_tokens if method == "prompt" else recipe.rank,
                 tunes_head=not learns_whole and tunes_head(spec, method, recipe),
                 tunes_embeddings=learns_whole,
                 recompute=recompute,

@@ -9,7 +9,7 @@ from appliance.values import BaseSpec, Method
 ADAPTER_TOP_SHARE = 0.5
 """Part of the layers that get a bottleneck: TOP_SHARE in `tuning/methods/adapter.py`."""
 
-QUANTIZED: frozenset[Method] = frozenset({"qlora", "adapter"})
+QUANTIZED: frozenset[Method] = frozenset({"qlora", "adapter", "prompt"})
 """Methods whose base lies in NF4."""
 
 
@@ -80,6 +80,8 @@ def count_trainable(spec: BaseSpec, training: Training) -> int:
     """Weights that learn."""
     if training.method == "full":
         return count_linear(spec) + count_embedding(spec) + count_norms(spec)
+    if training.method == "prompt":
+        return training.rank * spec.width
     if training.method == "adapter":
         return 3 * spec.width * training.rank * count_adapted_layers(spec)
     head = spec.width + spec.vocab_size if training.tunes_head else 0

@@ -109,8 +109,11 @@ class Engine:
         Special tokens are what they are: whoever writes the text may have rendered a template.
         """
         ids = list(self._tokenizer.chat.encode(text, add_special_tokens=False).ids)
-        bos_id = self._tokenizer.bos_id
-        return ids if bos_id is None or ids[:1] == [bos_id] else [bos_id, *ids]
+        bos_id, virtual_ids = self._tokenizer.bos_id, list(self._tokenizer.virtual_ids)
+        if virtual_ids and ids[: len(virtual_ids)] == virtual_ids:
+            return ids
+        opened = ids if bos_id is None or ids[:1] == [bos_id] else [bos_id, *ids]
+        return [*virtual_ids, *opened]
 
     def name_token(self, token_id: int) -> str:
         """A token as text; parts of a character are written as the replacement character."""
@@ -131,7 +134,12 @@ class Engine:
             if self._guides is None:
                 layout = self._layout
                 file = self.folder / "tokenizer.json"
-                self._guides = GuideMaker(file, layout.vocab_size, layout.eos_ids)
+                self._guides = GuideMaker(
+                    file,
+                    layout.vocab_size,
+                    layout.eos_ids,
+                    num_virtual=len(self._tokenizer.virtual_ids),
+                )
         return self._guides.make(grammar)
 
     def submit(self, task: Task, deliver: Callable[[Piece], None]) -> Answer:

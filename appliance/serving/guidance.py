@@ -41,16 +41,17 @@ class Grammar:
 class Guide:
     """The grammar of one answer, and how far the answer has come in it."""
 
-    def __init__(self, matcher: Any, vocab_size: int) -> None:
+    def __init__(self, matcher: Any, vocab_size: int, num_known: int) -> None:
         """Begin.
 
         Args:
             matcher: of llguidance.
             vocab_size: V.
+            num_known: tokens that the matcher knows.
         """
         self._matcher = matcher
         self._vocab_size = vocab_size
-        self._bits = np.zeros(-(-vocab_size // 32), dtype=np.int32)
+        self._bits = np.zeros(-(-num_known // 32), dtype=np.int32)
 
     def allow(self) -> npt.NDArray[np.bool_]:
         """Which tokens may come next, (V,); none when the answer cannot go on."""
@@ -72,21 +73,30 @@ class Guide:
 class GuideMaker:
     """Makes guides for one tokenizer."""
 
-    def __init__(self, tokenizer_file: Path, vocab_size: int, eos_ids: Iterable[int]) -> None:
+    def __init__(
+        self,
+        tokenizer_file: Path,
+        vocab_size: int,
+        eos_ids: Iterable[int],
+        *,
+        num_virtual: int = 0,
+    ) -> None:
         """Load the tokenizer.
 
         Args:
             tokenizer_file: tokenizer.json.
             vocab_size: V, of the logits.
             eos_ids: tokens that end an answer.
+            num_virtual: tokens after those, which are read and never written.
         """
         import llguidance
 
         self._library = llguidance
         self._limits = llguidance.LLParserLimits(max_lexer_states=_MAX_STATES, verbose_errors=False)
         self._vocab_size = vocab_size
+        self._num_known = vocab_size + num_virtual
         self._tokenizer = llguidance.LLTokenizer(
-            str(tokenizer_file), n_vocab=vocab_size, eos_token=sorted(eos_ids)
+            str(tokenizer_file), n_vocab=self._num_known, eos_token=sorted(eos_ids)
         )
 
     def make(self, grammar: Grammar) -> Guide:
@@ -106,4 +116,4 @@ class GuideMaker:
         if fault:
             raise GrammarRefusal(fault.splitlines()[0])
         begun = matcher(self._tokenizer, compiled, log_level=0, limits=self._limits)
-        return Guide(begun, self._vocab_size)
+        return Guide(begun, self._vocab_size, self._num_known)

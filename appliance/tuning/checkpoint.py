@@ -32,6 +32,9 @@ class Counters:
         best_step: step of the lowest held-out loss.
         best_loss: that loss, nats per supervised token.
         num_worse: held-out losses in a row, up to now, that were no new best.
+        num_returns: times the run fell ill and went back to a good checkpoint.
+        loss_mean: moving mean of the losses of the steps; `loss_variance` around it.
+        num_calm: losses that the mean has seen.
     """
 
     step: int = 0
@@ -41,6 +44,10 @@ class Counters:
     best_step: int = 0
     best_loss: float = float("inf")
     num_worse: int = 0
+    num_returns: int = 0
+    loss_mean: float = 0.0
+    loss_variance: float = 0.0
+    num_calm: int = 0
 
 
 def save_checkpoint(
@@ -89,6 +96,7 @@ def restore_checkpoint(
         with torch.no_grad():
             for name, value in parameters.items():
                 value.copy_(file.get_tensor(f"weight/{name}"))
+        optimizer.state.clear()
         for key in sorted(name for name in names if name.startswith("state/")):
             _, field, name = key.split("/", 2)
             state = file.get_tensor(key)
@@ -99,16 +107,8 @@ def restore_checkpoint(
         return Counters(**json.loads(file.metadata()["counters"]))
 
 
-def save_weights(path: Path, parameters: Mapping[str, Tensor]) -> None:
-    """Write trainable weights alone, durably and at once."""
-    with replace_file(path) as temporary:
-        save_file(
-            {name: value.detach().contiguous() for name, value in parameters.items()}, temporary
-        )
-
-
 def restore_weights(path: Path, parameters: Mapping[str, Tensor]) -> None:
-    """Read weights that `save_weights` wrote."""
+    """Read the weights of a checkpoint, and nothing else."""
     with safe_open(path, framework="pt") as file, torch.no_grad():
         for name, value in parameters.items():
-            value.copy_(file.get_tensor(name))
+            value.copy_(file.get_tensor(f"weight/{name}"))

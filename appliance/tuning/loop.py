@@ -26,8 +26,8 @@ from appliance.tuning.checkpoint import (
     restore_checkpoint,
     restore_weights,
     save_checkpoint,
-    save_weights,
 )
+from appliance.tuning.health import RATE_FACTOR, find_illness, go_back, remember_loss
 from appliance.tuning.loss import sum_cross_entropy
 
 
@@ -72,6 +72,8 @@ class Schedule:
         checkpoint_seconds: time between checkpoints.
         stop_after_worse: held-out losses in a row without a new best that end the run; 0 for never.
         embedding_rate: learning rate of embeddings and head, as a share of the others'.
+        num_returns: times a run that falls ill may go back to its last good checkpoint; at 0 only a
+            loss that is no number ends it, and jumps are not looked for.
     """
 
     num_steps: int
@@ -85,6 +87,7 @@ class Schedule:
     checkpoint_seconds: float = 60.0
     stop_after_worse: int = 0
     embedding_rate: float = 1.0
+    num_returns: int = 0
 
     def rate_at(self, step: int) -> float:
         """Learning rate of a step, counted from 0.
@@ -119,7 +122,7 @@ def fit(
         schedule: how long and how fast.
         folder: where checkpoints lie; emptied by nobody but the caller.
         held_out: packs whose loss decides which step was best.
-        on_event: gets StepDone, HeldOut and CheckpointSaved.
+        on_event: gets StepDone, HeldOut, WentBack and CheckpointSaved.
         should_stop: asked before each step; True leaves after a checkpoint.
         measure: a clock, in seconds.
 
@@ -127,45 +130,55 @@ def fit(
         Where the run stands; `step < num_steps` when it was asked to stop, or stopped learning.
 
     Raises:
-        FloatingPointError: the loss is not a finite number any more.
+        FloatingPointError: training fell ill once more than the schedule allows.
     """
     parameters = {n: p for n, p in model.module.named_parameters() if p.requires_grad}
     optimizer = build_optimizer(parameters, schedule)
     latest, best = folder / "latest.safetensors", folder / "best.safetensors"
     counters = restore_checkpoint(latest, parameters, optimizer) if latest.exists() else Counters()
     saved_at = resumed_at = measure()
-    resumed = counters
+    resumed, steps_here, tokens_here = counters, 0, 0
+    if schedule.num_returns and counters.step == 0 and not best.exists():
+        save_checkpoint(best, parameters, optimizer, counters)
     while not is_over(counters, schedule) and not should_stop():
         packs = batches.read_step(counters.step)
         num_labels = sum(pack.num_labels for pack in packs)
+        factor = RATE_FACTOR**counters.num_returns
         for group in optimizer.param_groups:
-            group["lr"] = group["share"] * schedule.rate_at(counters.step)
+            group["lr"] = factor * group["share"] * schedule.rate_at(counters.step)
         loss = 0.0
         for pack in packs:
             part = sum_pack_loss(model, pack) / num_labels
             part.backward()  # type: ignore[no-untyped-call]
             loss += part.item()
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"loss became {loss} at step {counters.step + 1}")
-        nn.utils.clip_grad_norm_(parameters.values(), schedule.clip_norm)
+        norm = float(nn.utils.clip_grad_norm_(parameters.values(), schedule.clip_norm))
+        illness = find_illness(counters, loss, norm)
+        if illness and (schedule.num_returns or not math.isfinite(loss + norm)):
+            most = schedule.num_returns
+            counters, event = go_back(best, parameters, optimizer, counters, illness, most)
+            on_event(event)
+            save_checkpoint(latest, parameters, optimizer, counters)
+            continue
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        num_tokens = sum(len(pack.token_ids_T) for pack in packs)
+        steps_here, tokens_here = steps_here + 1, tokens_here + num_tokens
         counters = dataclasses.replace(
-            counters,
+            remember_loss(counters, loss),
             step=counters.step + 1,
-            num_tokens=counters.num_tokens + sum(len(pack.token_ids_T) for pack in packs),
+            num_tokens=counters.num_tokens + num_tokens,
             num_labels=counters.num_labels + num_labels,
         )
         spent = measure() - resumed_at
-        done_here = counters.step - resumed.step
         on_event(
             StepDone(
                 step=counters.step,
                 num_steps=schedule.num_steps,
                 loss=loss,
-                lr=schedule.rate_at(counters.step - 1),
-                tokens_per_second=(counters.num_tokens - resumed.num_tokens) / spent,
-                seconds_left=spent / done_here * (schedule.num_steps - counters.step),
+                lr=factor * schedule.rate_at(counters.step - 1),
+                tokens_per_second=tokens_here / spent,
+                seconds_left=spent / steps_here * (schedule.num_steps - counters.step),
+                gradient_norm=norm,
             )
         )
         is_last = counters.step == schedule.num_steps
@@ -174,13 +187,15 @@ def fit(
             held_out_loss = measure_loss(model, held_out)
             is_best = held_out_loss < counters.best_loss
             if is_best:
-                save_weights(best, parameters)
                 counters = dataclasses.replace(
                     counters, best_step=counters.step, best_loss=held_out_loss, num_worse=0
                 )
+                save_checkpoint(best, parameters, optimizer, counters)
             else:
                 counters = dataclasses.replace(counters, num_worse=counters.num_worse + 1)
             on_event(HeldOut(step=counters.step, loss=held_out_loss, is_best=is_best))
+        elif due and schedule.num_returns:
+            save_checkpoint(best, parameters, optimizer, counters)
         if measure() - saved_at > schedule.checkpoint_seconds:
             counters = dataclasses.replace(
                 counters, seconds=resumed.seconds + measure() - resumed_at
@@ -189,7 +204,7 @@ def fit(
             saved_at = measure()
             on_event(CheckpointSaved(step=counters.step))
     counters = dataclasses.replace(counters, seconds=resumed.seconds + measure() - resumed_at)
-    if counters.step > resumed.step:
+    if steps_here:
         save_checkpoint(latest, parameters, optimizer, counters)
         on_event(CheckpointSaved(step=counters.step))
     if held_out and not should_stop() and best.exists():

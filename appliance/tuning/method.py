@@ -10,8 +10,9 @@ from typing import Protocol
 from transformers import PreTrainedModel
 
 from appliance.tuning.load import load_base
-from appliance.tuning.methods import adapter, full, lora
+from appliance.tuning.methods import adapter, full, lora, prompt
 from appliance.tuning.methods.adapter import GatedBottleneck
+from appliance.tuning.methods.prompt import VirtualEmbedding
 from appliance.tuning.model import DecoderModel, wrap_model
 from appliance.values import BaseSpec, Method, TrainPlan
 
@@ -37,9 +38,10 @@ METHODS: dict[Method, TuningMethod] = {
     "lora": lora,
     "adapter": adapter,
     "full": full,
+    "prompt": prompt,
 }
 
-QUANTIZED: frozenset[Method] = frozenset({"qlora", "adapter"})
+QUANTIZED: frozenset[Method] = frozenset({"qlora", "adapter", "prompt"})
 """Methods whose base lies in NF4."""
 
 
@@ -66,11 +68,15 @@ def untuned(model: DecoderModel) -> Iterator[DecoderModel]:
         with model.module.disable_adapter():
             yield model
         return
-    bottlenecks = [m for m in model.module.modules() if isinstance(m, GatedBottleneck)]
-    for bottleneck in bottlenecks:
-        bottleneck.is_enabled = False
+    added = [
+        module
+        for module in model.module.modules()
+        if isinstance(module, GatedBottleneck | VirtualEmbedding)
+    ]
+    for module in added:
+        module.is_enabled = False
     try:
         yield model
     finally:
-        for bottleneck in bottlenecks:
-            bottleneck.is_enabled = True
+        for module in added:
+            module.is_enabled = True

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from appliance.dataset.pack import Pack
+from appliance.dataset.pack import Pack, put_before
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,8 +29,18 @@ class DecoderModel:
     decoder: PreTrainedModel
     head: Any
 
+    @property
+    def lead_ids(self) -> tuple[int, ...]:
+        """Virtual tokens that stand before every example; none unless the model has them."""
+        if not getattr(self.decoder.get_input_embeddings(), "is_enabled", True):
+            return ()
+        return tuple(getattr(self.decoder.config, "virtual_token_ids", None) or ())
+
     def read_hidden(self, pack: Pack) -> Tensor:
         """Final hidden states of a pack, shape (T, D)."""
+        lead_ids = self.lead_ids
+        if lead_ids:
+            pack, kept_T = put_before(pack, lead_ids)
         device = next(self.decoder.parameters()).device
         output = self.decoder(
             input_ids=torch.from_numpy(pack.token_ids_T)[None].to(device),
@@ -39,10 +49,13 @@ class DecoderModel:
             segments=pack.segments,
         )
         hidden_TD: Tensor = output.last_hidden_state[0]
-        return hidden_TD
+        return hidden_TD[torch.from_numpy(kept_T).to(device)] if lead_ids else hidden_TD
 
     def read_head(self) -> Tensor:
-        """Weight of the head, shape (V, D), with its low-rank update if it has one."""
+        """Weight of the head, shape (V, D), with its low-rank update if it has one.
+
+        Virtual tokens have no part in it: they are read and never written.
+        """
         base = getattr(self.head, "base_layer", self.head)
         weight_VD: Tensor = base.weight
         if base is not self.head and not self.head.disable_adapters:
@@ -50,7 +63,7 @@ class DecoderModel:
                 down_RD, up_VR = self.head.lora_A[name].weight, self.head.lora_B[name].weight
                 update_VD = self.head.scaling[name] * (up_VR @ down_RD)
                 weight_VD = weight_VD + update_VD.to(weight_VD.dtype)
-        return weight_VD
+        return weight_VD[: self.lead_ids[0]] if self.lead_ids else weight_VD
 
 
 def wrap_model(module: PreTrainedModel) -> DecoderModel:

@@ -6,7 +6,9 @@ from appliance.dataset.tokens import open_token_file
 from appliance.dataset.windows import WindowBatches
 from appliance.recipe import PretrainRecipe
 from appliance.rundir import StageFolder
-from appliance.tuning.tune import learn, scale_rate
+from appliance.tuning.loop import Batches
+from appliance.tuning.rates import scale_rate
+from appliance.tuning.tune import learn
 from appliance.values import BaseSpec, Method, TextDataset, TrainPlan, TunedModel
 
 RATES: dict[Method, float] = {"full": 3e-4, "lora": 5e-4, "qlora": 5e-4, "adapter": 1e-3}
@@ -46,7 +48,7 @@ def pretrain(
     if recipe.lr == "auto":
         rate = scale_rate(RATES[plan.method], spec.width)
         recipe = recipe.model_copy(update={"lr": rate})
-    batches = WindowBatches(
+    batches: Batches = WindowBatches(
         open_token_file(stage.open(text.dataset.train.folder)),
         open_token_file(stage.open(text.replay.folder)),
         window_tokens=plan.sequence_length,
@@ -55,5 +57,11 @@ def pretrain(
         seed=recipe.seed,
     )
     return learn(
-        batches, plan, spec, text.dataset, recipe, stage, embedding_rate=recipe.embedding_rate
+        lambda _: batches,
+        plan,
+        spec,
+        text.dataset,
+        recipe,
+        stage,
+        embedding_rate=recipe.embedding_rate,
     )

@@ -9,7 +9,7 @@ from pydantic import Field
 from appliance.values.machine import MeasuredRates, Rejected
 from appliance.values.record import Value
 
-Method = Literal["qlora", "lora", "adapter", "full"]
+Method = Literal["qlora", "lora", "adapter", "full", "prompt"]
 
 
 Decider = Literal["person", "recipe", "planner", "probe"]
@@ -100,7 +100,8 @@ class TrainPlan(Value):
     Attributes:
         device: "cpu" or "cuda:0".
         compute_dtype: "float32" or "bfloat16".
-        rank: of the low-rank update (qlora, lora) or width of the bottleneck (adapter).
+        rank: of the low-rank update (qlora, lora), width of the bottleneck (adapter), or number of
+            virtual tokens (prompt).
         tunes_head: whether the language-model head gets a low-rank update too.
         tunes_embeddings: whether embeddings and head learn whole (low-rank methods).
         recompute: whether activations are computed twice to save memory.

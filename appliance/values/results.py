@@ -26,7 +26,10 @@ class TunedModel(Value):
         held_out_loss: on the validation split, at that step.
         start_loss: on the validation split, before the first step.
         peak_memory_bytes: measured over the training stage, the program itself included.
-        planned_memory_bytes: what the plan said.
+        planned_memory_bytes: what the plan said, and the cache of hidden states if it is in RAM.
+        utilisation: FLOPs of training as a part of what plain products reach here (HFU); None where
+            hidden states were cached, for the FLOPs saved cannot be counted as used.
+        num_returns: times that training fell ill and went back to a good checkpoint.
     """
 
     folder: str
@@ -43,6 +46,8 @@ class TunedModel(Value):
     planned_memory_bytes: int
     tokens_per_second: float
     seconds: float
+    utilisation: float | None = None
+    num_returns: int = 0
 
 
 class Score(Value):

@@ -37,6 +37,7 @@ CONFIGS = {
         ("MistralConfig", "lora"),
         ("Phi3Config", "qlora"),
         ("Qwen3Config", "full"),
+        ("Qwen2Config", "prompt"),  # tied, and without a chat template
     ],
 )
 def test_architecture_is_tuned_exported_and_answers(name, method, documents, tmp_path):
@@ -49,6 +50,8 @@ def test_architecture_is_tuned_exported_and_answers(name, method, documents, tmp
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(base)
     for file in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         shutil.copyfile(EMBEDDED / file, base / file)
+    if method == "prompt":
+        (base / "chat_template.jinja").unlink()
 
     done = run_appliance(
         "tune", documents, "--base", base, "--runs", tmp_path / "runs", "--json",

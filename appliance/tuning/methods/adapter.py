@@ -52,7 +52,10 @@ class GatedBottleneck(nn.Module):
 
     def forward(self, hidden_BTD: Tensor) -> Tensor:
         """The MLP's output plus the bottleneck's."""
-        out_BTD: Tensor = self.mlp(hidden_BTD)
+        return self.add(hidden_BTD, self.mlp(hidden_BTD))
+
+    def add(self, hidden_BTD: Tensor, out_BTD: Tensor) -> Tensor:
+        """The bottleneck's output on top of what the MLP made of the same input."""
         if not self.is_enabled:
             return out_BTD
         plain = hidden_BTD.to(self.gate_RD.dtype)
