@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from appliance.hardware.benchmark import measure_products
-from appliance.planning.work import count_flops
 from appliance.planning.training import Training
+from appliance.planning.work import count_flops
 from appliance.values import BaseSpec, TrainPlan
 
 SECONDS = 0.4

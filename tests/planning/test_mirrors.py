@@ -1,7 +1,7 @@
 """The planner may not import torch, so it repeats constants of the loop: they have to agree."""
 
 from appliance.planning import activations, schedule, speed, training
-from appliance.tuning import loss, tune
+from appliance.tuning import loss, rates, tune
 from appliance.tuning.method import QUANTIZED
 from appliance.tuning.methods import adapter
 
@@ -10,7 +10,7 @@ def test_planner_repeats_what_the_loop_does():
     assert activations.CHUNK_BYTES == {"cpu": loss.CHUNK_BYTES, "cuda": loss.CHUNK_BYTES_CUDA}
     assert training.ADAPTER_TOP_SHARE == adapter.TOP_SHARE
     assert training.QUANTIZED == QUANTIZED
-    assert schedule.TRIAL_SHARE == tune.PROBE_SHARE
-    assert schedule.TRIAL_STEPS == tune.PROBE_STEPS
-    assert len(tune.RATES["qlora"]) == speed.RATE_TRIALS
+    assert schedule.TRIAL_SHARE == rates.PROBE_SHARE
+    assert schedule.TRIAL_STEPS == rates.PROBE_STEPS
+    assert len(rates.RATES["qlora"]) == speed.RATE_TRIALS
     assert (speed.EVALUATIONS, speed.HELD_OUT_TOKENS) == (tune.EVALUATIONS, tune.HELD_OUT_TOKENS)

@@ -188,7 +188,7 @@ def open_cache(model, split, folder, place="auto", events=None, **changes):
     plan = make_plan(**({"method": "adapter", "num_epochs": 3} | changes))
     packs = make_batches(split).read_all()
     on_event = ignore_event if events is None else events.append
-    return keep_hidden_states(model, packs, plan, place, folder, on_event)
+    return keep_hidden_states(model, lambda: packs, plan, place, folder, on_event)
 
 
 @pytest.mark.parametrize("place", ["auto", "memory", "disk"])
