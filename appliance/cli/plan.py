@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import click
 from appliance.cli.options import job_arguments
 
 if TYPE_CHECKING:
+    from appliance.dataset.show import ShownExample
     from appliance.recipe import Recipe
     from appliance.values import Corpus, Dataset, FileVerdict, Hardware, PlanTerms, TrainPlan
 
@@ -23,6 +24,7 @@ EXAMPLE = """
 Example:
   appliance plan ./company_docs
   appliance plan ./company_docs --base ./models/Qwen3-0.6B --set tune.rank=8
+  appliance plan ./company_docs --show 5
   appliance plan ./company_docs --json | jq .memory
 """
 
@@ -36,10 +38,14 @@ class Outlook:
     skipped: tuple[FileVerdict, ...]
     dataset: Dataset
     plan: TrainPlan
+    examples: tuple[ShownExample, ...] = ()
 
 
 @click.command(epilog=EXAMPLE)
 @job_arguments
+@click.option(
+    "--show", default=0, metavar="N", help="Print N training examples, with what counts marked."
+)
 def plan(
     documents: Path,
     base: str | None,
@@ -47,6 +53,7 @@ def plan(
     settings: tuple[str, ...],
     runs: Path | None,
     as_json: bool,
+    show: int,
 ) -> None:
     """Tell what `tune` would do with DOCUMENTS, how long it takes, and why.
 
@@ -57,7 +64,8 @@ def plan(
     from appliance.recipe import list_keys, load_recipe
 
     chosen = load_recipe(recipe, settings)
-    outlook = make_outlook(documents, base, chosen, runs or Path("runs"), list_keys(settings, base))
+    by_person = list_keys(settings, base)
+    outlook = make_outlook(documents, base, chosen, runs or Path("runs"), by_person, show=show)
     if as_json:
         print_json(_collect(outlook))
     else:
@@ -70,6 +78,8 @@ def make_outlook(
     recipe: Recipe,
     runs: Path,
     by_person: tuple[str, ...] = (),
+    *,
+    show: int = 0,
 ) -> Outlook:
     """Read the documents, make the examples and plan, in a folder that is removed afterwards.
 
@@ -79,6 +89,7 @@ def make_outlook(
         recipe: what is decided already.
         runs: where runs would be kept; its disk is measured.
         by_person: keys of the recipe that came from the command line, and "base".
+        show: training examples to keep for looking at them.
 
     Raises:
         ApplianceError: from the documents, the base, the recipe or the machine.
@@ -112,7 +123,17 @@ def make_outlook(
             skipped=_read_skipped(path / corpus.ledger_file),
             dataset=dataset,
             plan=made,
+            examples=_read_examples(path / dataset.train.folder, choice.spec.folder, show),
         )
+
+
+def _read_examples(split: Path, base: str, number: int) -> tuple[ShownExample, ...]:
+    from appliance.dataset.show import show_examples
+    from appliance.dataset.tokenizer import load_tokenizer
+
+    if number <= 0:
+        return ()
+    return tuple(show_examples(split, load_tokenizer(Path(base)), number))
 
 
 def _compare_base(
@@ -177,4 +198,6 @@ def _collect(outlook: Outlook) -> dict[str, Any]:
         "dropped": dataset.num_tokens_dropped,
         "repeated": dataset.num_tokens_repeated,
     }
+    if outlook.examples:
+        body["examples"] = [asdict(example) for example in outlook.examples]
     return body

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
+
+import click
 
 from appliance import describe
 from appliance.cli.output import print_row, print_table
 from appliance.units import format_bytes, format_count, format_seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from appliance.cli.plan import Outlook
+    from appliance.dataset.show import ShownExample, ShownPart
     from appliance.values import MemoryEstimate, TrainPlan
 
 MAX_SKIPPED = 8
 """Skipped files that are named; `--json` has them all."""
+
+OPEN, CLOSE = "⟦", "⟧"
+"""Around what counts in the loss, in examples that are shown."""
+
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Could steer a terminal."""
 
 BAR_COLUMNS = 24
 """Columns of a bar that stands for all of the memory that a plan may use."""
@@ -52,6 +64,24 @@ def show_outlook(outlook: Outlook) -> None:
     if made.rejected:
         print_row("Rejected", f"{len(made.rejected)} choices, with what stood against them")
         print_table(("choice", "why not"), [(row.choice, row.reason) for row in made.rejected])
+    if outlook.examples:
+        print_examples(outlook.examples)
+
+
+def print_examples(examples: Sequence[ShownExample]) -> None:
+    """Print training examples; between brackets (and, on a terminal, in bold) is what counts."""
+    print_row("Examples", f"what {OPEN}stands in brackets{CLOSE} counts in the loss")
+    for example in examples:
+        click.echo(
+            f"\n{example.kind} {example.number} · {example.num_tokens:,} tokens, "
+            f"{example.num_labels:,} of them count"
+        )
+        click.echo("".join(map(_mark, example.parts)))
+
+
+def _mark(part: ShownPart) -> str:
+    text = _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", part.text)
+    return click.style(f"{OPEN}{text}{CLOSE}", bold=True) if part.supervised else text
 
 
 def draw_bar(memory: MemoryEstimate, term: str, limit_bytes: int) -> str:

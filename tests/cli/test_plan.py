@@ -110,3 +110,25 @@ def test_missing_folder_is_an_error_of_the_documents(tmp_path):
 
 def test_help_shows_an_example():
     assert "appliance plan ./company_docs" in run("--help").output
+
+
+def test_show_prints_examples_with_what_counts_between_brackets(documents):
+    result = run(documents, "--show", "2")
+    assert result.exit_code == 0, result.output
+    shown = result.stdout.split("Examples", 1)[1]
+    assert shown.count(" of them count") == 2
+    assert "⟦# Pump" in shown
+    assert "is serviced after" in shown
+
+
+def test_show_keeps_a_terminal_safe_from_what_documents_hold(documents):
+    (documents / "pump_1.md").write_text("# Pump \x1b[31mred\n\n" + "It is serviced. " * 400)
+    assert "\x1b" not in run(documents, "--show", "50").stdout
+
+
+def test_show_tells_parts_in_json(documents):
+    body = json.loads(run(documents, "--show", "1", "--json").stdout)
+    (example,) = body["examples"]
+    assert example["num_labels"] < example["num_tokens"]
+    assert {part["supervised"] for part in example["parts"]} == {True, False}
+    assert "examples" not in json.loads(run(documents, "--json").stdout)
