@@ -22,7 +22,7 @@ from appliance.documents.drafts import Drafts, is_set_aside
 from appliance.documents.placeholders import Placeholders
 from appliance.documents.scrub import make_policy
 from appliance.documents.settle import MIN_CHARACTERS, count_characters, settle
-from appliance.documents.walk import Entry, fingerprint_entries, list_entries
+from appliance.documents.walk import MAX_DEPTH, Entry, fingerprint_entries, list_entries
 from appliance.errors import DocumentsError, InterruptedRun
 from appliance.events import Progress
 from appliance.recipe import DocumentsRecipe
@@ -45,6 +45,10 @@ _SKIPPED: dict[str, tuple[str, str]] = {
     "closed": (
         "this folder may not be opened",
         "give this user permission to list it (chmod u+rX)",
+    ),
+    "deep": (
+        f"it lies below more than {MAX_DEPTH} folders, one in the other",
+        "move what is in it further up",
     ),
 }
 
