@@ -17,6 +17,7 @@ from appliance.offline import go_offline
 
 VERBS = {
     "tune": "Fine-tune a base model on a folder of documents, prove it, export it.",
+    "documents": "Compare a folder with a run; find the runs that used a file.",
     "plan": "Tell what `tune` would do with a folder, how long it takes, and why.",
     "report": "Tell what this machine can tune and serve.",
     "chat": "Talk to the model in a bundle.",

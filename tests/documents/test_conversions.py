@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from appliance.documents.cache import FILE_NAME, TextCache
-from appliance.documents.conversions import Conversion, Conversions, Limits, count_converters
+from appliance.documents.capacity import count_converters
+from appliance.documents.conversions import Conversion, Conversions, Limits
 from appliance.documents.converter import ConversionFailure
 from appliance.documents.scrub import ScrubPolicy
 from appliance.documents.walk import Entry, list_entries
