@@ -18,6 +18,7 @@ from appliance.offline import go_offline
 VERBS = {
     "tune": "Fine-tune a base model on a folder of documents, prove it, export it.",
     "pretrain": "Let a base model read much plain text of a domain before it is tuned.",
+    "documents": "Compare a folder with a run; find the runs that used a file.",
     "plan": "Tell what `tune` would do with a folder, how long it takes, and why.",
     "report": "Tell what this machine can tune and serve.",
     "chat": "Talk to the model in a bundle.",

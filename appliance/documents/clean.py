@@ -10,20 +10,31 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from appliance.documents.inline import clean_inline
 from appliance.documents.layout import arrange_lines
 from appliance.documents.readers.html import convert_fragment
 
+_Span = tuple[re.Pattern[str], re.Pattern[str]]
+"""How something begins, and how it ends."""
+
 _FENCE = re.compile(r"^\s{0,3}(```+|~~~+)")
 _FRONT_MATTER = re.compile(r"\A\s*(---|\+\+\+)[ \t]*\n(.*?)\n\1[ \t]*(?:\n|\Z)", re.S)
 _FRONT_TITLE = re.compile(r"^title\s*[:=]\s*[\"']?(.+?)[\"']?\s*$", re.M | re.I)
-_COMMENT = re.compile(r"<!--.*?-->", re.S)
-_SILENT_TAGS = re.compile(r"<(script|style)\b[^>]*>.*?</\1\s*>", re.S | re.I)
-_TABLE = re.compile(r"<table\b.*?</table\s*>", re.S | re.I)
-_TEMPLATE_COMMENT = re.compile(r"\{%-?\s*comment\s*-?%\}.*?\{%-?\s*endcomment\s*-?%\}", re.S)
-_SHORTCODE = re.compile(r"\{%.*?%\}|\{\{.*?\}\}", re.S)
+_COMMENT = (re.compile("<!--"), re.compile("-->"))
+_SCRIPT = (re.compile(r"<script\b[^<>]*>", re.I), re.compile(r"</script\s*>", re.I))
+_STYLE = (re.compile(r"<style\b[^<>]*>", re.I), re.compile(r"</style\s*>", re.I))
+_TABLE = (re.compile(r"<table\b", re.I), re.compile(r"</table\s*>", re.I))
+_TEMPLATE_COMMENT = (
+    re.compile(r"\{%-?\s*comment\s*-?%\}"),
+    re.compile(r"\{%-?\s*endcomment\s*-?%\}"),
+)
+_SHORTCODES = (
+    (re.compile(r"\{%"), re.compile(r"%\}")),
+    (re.compile(r"\{\{"), re.compile(r"\}\}")),
+)
 _ARGUMENT = re.compile(r"^\{%-?\s*[\w-]+\s+[\"']([^\"'/.<>]+)[\"']")
 _TITLE = re.compile(r"^# (.+)$", re.M)
 _BLANKS = re.compile(r"\n{3,}")
@@ -66,7 +77,7 @@ def clean_text(raw: str) -> CleanText:
 
 def clean_turn(raw: str) -> str:
     """Clean a turn of a conversation: odd characters and tags go, its lines stay as they are."""
-    text = _COMMENT.sub("", normalise_characters(raw))
+    text = _drop_spans(normalise_characters(raw), _COMMENT)
     lines = [" ".join(clean_inline(line).split()) for line in text.split("\n")]
     return _BLANKS.sub("\n\n", "\n".join(lines)).strip()
 
@@ -82,7 +93,9 @@ def normalise_characters(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return re.sub(
-        r"[^\S\n\t]", " ", re.sub(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ue000-\uf8ff]", "", text)
+        r"[^\S\n\t]",
+        " ",
+        re.sub(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ue000-\uf8ff]", "", text),
     )
 
 
@@ -120,10 +133,11 @@ def _find_fence_end(lines: list[str], start: int, fence: str) -> int | None:
 
 
 def _clean_prose(text: str) -> str:
-    text = _TEMPLATE_COMMENT.sub("", _COMMENT.sub("", text))
-    text = _SILENT_TAGS.sub("", text)
-    text = _SHORTCODE.sub(_show_shortcode, text)
-    text = _TABLE.sub(lambda match: "\n\n" + convert_fragment(match[0]) + "\n\n", text)
+    for kind in (_COMMENT, _TEMPLATE_COMMENT, _SCRIPT, _STYLE):
+        text = _drop_spans(text, kind)
+    for kind in _SHORTCODES:
+        text = _replace_spans(text, kind, _show_shortcode)
+    text = _replace_spans(text, _TABLE, lambda t, i, j: f"\n\n{convert_fragment(t[i:j])}\n\n")
     if "&" in text:
         text = normalise_characters(html.unescape(text))
     raw = text.split("\n")
@@ -132,14 +146,35 @@ def _clean_prose(text: str) -> str:
     return "\n".join(clean_inline(line) for line in lines)
 
 
-def _show_shortcode(match: re.Match[str]) -> str:
+def _drop_spans(text: str, kind: _Span) -> str:
+    return _replace_spans(text, kind, lambda *_: "")
+
+
+def _replace_spans(text: str, kind: _Span, replace: Callable[[str, int, int], str]) -> str:
+    """Replace what stands between an opening and the next closing.
+
+    One expression for both would search the rest of the text again from every opening: a file of
+    nothing but openings then takes hours.
+    """
+    opening, closing = kind
+    parts: list[str] = []
+    done = 0
+    while start := opening.search(text, done):
+        end = closing.search(text, start.end())
+        if end is None:
+            break
+        parts += [text[done : start.start()], replace(text, start.start(), end.end())]
+        done = end.end()
+    return "".join([*parts, text[done:]])
+
+
+def _show_shortcode(text: str, start: int, end: int) -> str:
     """What a template would show, if its tag says so: a plain word as argument of an inline tag.
 
     `post it in {% channel "people" %} today` keeps `people`; images and pages name paths.
     """
-    text, start, end = match.string, match.start(), match.end()
     line_start, line_end = text.rfind("\n", 0, start) + 1, text.find("\n", end)
     around = text[line_start:start] + text[end : line_end if line_end >= 0 else len(text)]
-    argument = _ARGUMENT.match(match[0])
-    is_inline = bool(re.search(r"\w", around)) and not text[:start].endswith("(")
+    argument = _ARGUMENT.match(text[start:end])
+    is_inline = bool(re.search(r"\w", around)) and text[max(0, start - 1) : start] != "("
     return argument[1] if argument and is_inline else ""

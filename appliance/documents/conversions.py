@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from appliance.documents.cache import TextCache
+from appliance.documents.capacity import count_converters
 from appliance.documents.converter import ConversionFailure, Converter
 from appliance.documents.opening import explain_closed, open_below
 from appliance.documents.readers.archive import Member
@@ -240,12 +241,6 @@ class Conversions:
             os.close(file)
 
 
-def count_converters() -> int:
-    """One a core, as long as each may have a GiB of the memory that is free; 16 at most."""
-    free = min(filter(None, (_read_free_memory(), _read_memory_limit())), default=0)
-    return max(1, min(len(os.sched_getaffinity(0)), 16, free // 2**30))
-
-
 def hash_descriptor(file: int) -> str:
     """sha256 of an open file from its beginning, in hexadecimal."""
     if not stat.S_ISREG(os.fstat(file).st_mode):
@@ -289,19 +284,3 @@ def _is_as_listed(status: os.stat_result, task: _Task) -> bool:
 
 def _has_changed(before: os.stat_result, after: os.stat_result) -> bool:
     return (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
-
-
-def _read_free_memory() -> int:
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 0
-
-
-def _read_memory_limit() -> int:
-    """The limit of the control group, 0 without one."""
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        path = Path("/sys/fs/cgroup") / name
-        if path.exists() and (words := path.read_text().strip()).isdigit():
-            return int(words)
-    return 0

@@ -9,7 +9,7 @@ _TIGHT_HEADING = re.compile(r"^(#{1,6})([^\W\d_].*?)\s*#*\s*$")
 _SETEXT = re.compile(r"^\s{0,3}(=+|-{2,})\s*$")
 _RULE = re.compile(r"^\s{0,3}([-*_])(\s*\1){2,}\s*$|^\s*[=~+]{4,}\s*$|^[*#\-|\\\s]+$")
 _ITEM = re.compile(r"^(\s*)([-*+]|\d{1,3}[.)]|[a-zA-Z][.)])\s+(.*)$")
-_TABLE_RULE = re.compile(r"^\s*\|?(\s*:?-+:?\s*\|)+\s*:?-*:?\s*$")
+_TABLE_RULE = re.compile(r"^\s*(?:\|\s*)?(?::?-+:?\s*\|\s*)+:?-*:?\s*$")
 _LABEL = re.compile(r"^(Q|A|Question|Answer|[A-Z][\w /-]{1,24}):(\s|$)")
 _OPEN_MARKUP = re.compile(r"\[[^\[\]]*$|</?[a-zA-Z][^<>]*$")
 _WRAPPED_WIDTH = 48

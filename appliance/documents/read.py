@@ -1,7 +1,7 @@
 """A folder of documents becomes a corpus: text, and a ledger with one verdict for every file.
 
-What a file is and how it is read is decided in `readers/`; this file asks, numbers private values
-and finds exact duplicates. What needs all documents at once is decided in `settle.py`.
+What a file is and how it is read is decided in `readers/`, in processes that `conversions.py`
+keeps; what becomes of it in `verdicts.py`. What needs all documents at once is in `settle.py`.
 """
 
 from __future__ import annotations
@@ -10,53 +10,25 @@ import hashlib
 from collections import Counter
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from appliance.documents.cache import TextCache
-from appliance.documents.conversions import Conversion, Conversions, Limits
-from appliance.documents.converter import ConversionFailure, ConverterStopped
-from appliance.documents.dedupe import fingerprint_text
+from appliance.documents.conversions import Conversions, Limits
+from appliance.documents.converter import ConverterStopped
 from appliance.documents.drafts import Drafts, is_set_aside
-from appliance.documents.placeholders import Placeholders
 from appliance.documents.scrub import make_policy
-from appliance.documents.settle import MIN_CHARACTERS, count_characters, settle
+from appliance.documents.settle import settle
+from appliance.documents.verdicts import Tally, judge, refuse_unopened
 from appliance.documents.walk import Entry, fingerprint_entries, list_entries
 from appliance.errors import DocumentsError, InterruptedRun
 from appliance.events import Progress
 from appliance.recipe import DocumentsRecipe
 from appliance.rundir import StageFolder
-from appliance.units import MIB, format_bytes
-from appliance.values import Corpus, Document, DocumentsFolder, FileVerdict, Turn
+from appliance.units import MIB
+from appliance.values import Corpus, DocumentsFolder, FileVerdict
 
 VERDICTS = "verdicts.jsonl"
 """First verdicts, before near duplicates are known; gone when the stage is done."""
-
-_MAX_TITLE = 200
-_SKIPPED: dict[str, tuple[str, str]] = {
-    "recipe": ("it is a recipe, not a document", "nothing; rename it if it is a document"),
-    "hidden": (
-        "its name starts with a dot: hidden files are left alone",
-        "rename it if it is a document",
-    ),
-    "link": ("it is a link: links are not followed", "copy the document itself into the folder"),
-    "special": ("it is a device, pipe or socket", "remove it from the folder"),
-    "closed": (
-        "this folder may not be opened",
-        "give this user permission to list it (chmod u+rX)",
-    ),
-}
-
-
-@dataclass(kw_only=True, slots=True)
-class _Tally:
-    """What was found so far. Holds hashes and counts, no text."""
-
-    verdicts: Counter[str] = field(default_factory=Counter)
-    first_by_hash: dict[str, str] = field(default_factory=dict)
-    placeholders: Placeholders = field(default_factory=Placeholders)
-    masked: Counter[str] = field(default_factory=Counter)
 
 
 def read_corpus(folder: DocumentsFolder, recipe: DocumentsRecipe, stage: StageFolder) -> Corpus:
@@ -75,7 +47,7 @@ def read_corpus(folder: DocumentsFolder, recipe: DocumentsRecipe, stage: StageFo
         InterruptedRun: the person wants to stop.
     """
     entries = sorted(_list_unchanged(folder), key=is_set_aside)
-    tally = _Tally()
+    tally = Tally()
     verdicts = stage.folder / VERDICTS
     with Drafts(stage.folder / "drafts.jsonl") as drafts:
         _read_files(entries, folder, recipe, stage, drafts, tally)
@@ -107,7 +79,7 @@ def _read_files(
     recipe: DocumentsRecipe,
     stage: StageFolder,
     drafts: Drafts,
-    tally: _Tally,
+    tally: Tally,
 ) -> None:
     """Read every file: its document becomes a draft, its verdict a line."""
     limits = Limits(
@@ -172,98 +144,21 @@ def _judge_all(
     entries: list[Entry],
     conversions: Conversions,
     recipe: DocumentsRecipe,
-    tally: _Tally,
+    tally: Tally,
     drafts: Drafts,
 ) -> Generator[tuple[FileVerdict, bool], None, None]:
     """The verdict on each file in order, and whether it is the last one about a file."""
-    readable = (entry for entry in entries if _refuse(entry, recipe) is None)
+    readable = (entry for entry in entries if refuse_unopened(entry, recipe) is None)
     with closing(conversions.convert_all(readable)) as converted:
         for entry in entries:
-            refusal = _refuse(entry, recipe)
+            refusal = refuse_unopened(entry, recipe)
             if refusal is not None:
                 yield refusal, True
                 continue
             for made in converted:
-                yield _judge(made, tally, drafts), made.is_last
+                yield judge(made, tally, drafts), made.is_last
                 if made.is_last:
                     break
-
-
-def _refuse(entry: Entry, recipe: DocumentsRecipe) -> FileVerdict | None:
-    """The verdict on what is not opened at all; None for a file to be read."""
-    if entry.kind != "file":
-        return _skip(entry, *_SKIPPED[entry.kind])
-    if entry.num_bytes <= recipe.max_file_mebibytes * MIB:
-        return None
-    return _skip(
-        entry,
-        f"it has {format_bytes(entry.num_bytes)}, at most {recipe.max_file_mebibytes} MiB are read",
-        f"split it, or --set documents.max_file_mebibytes={-(-entry.num_bytes // MIB)}",
-    )
-
-
-def _judge(made: Conversion, tally: _Tally, drafts: Drafts) -> FileVerdict:
-    """The verdict on what a reader gave; its document becomes a draft if it is used."""
-    if isinstance(made.reply, ConversionFailure):
-        verdict = _skip(made.entry, made.reply.reason, made.reply.fix)
-    else:
-        verdict = _accept(made.entry, made.reply, tally, drafts)
-    return verdict.model_copy(
-        update={
-            "sha256": made.sha256,
-            "archive": made.archive,
-            "archive_sha256": made.archive_sha256,
-        }
-    )
-
-
-def _accept(entry: Entry, reply: dict[str, Any], tally: _Tally, drafts: Drafts) -> FileVerdict:
-    fill_in = tally.placeholders.fill_in
-    document = Document(
-        number=len(drafts),
-        source=entry.name,
-        title=fill_in(reply["title"])[:_MAX_TITLE],
-        text=fill_in(reply["text"]),
-        conversations=tuple(
-            tuple(Turn(role=role, content=fill_in(content)) for role, content in turns)
-            for turns in reply["conversations"]
-        ),
-    )
-    num_characters = count_characters(document)
-    if num_characters < MIN_CHARACTERS:
-        return _skip(
-            entry,
-            f"it holds {num_characters} characters of text, fewer than {MIN_CHARACTERS}",
-            "nothing, if that is all it should say",
-        )
-    first = tally.first_by_hash.setdefault(
-        fingerprint_text(document.text, document.conversations), entry.name
-    )
-    if first != entry.name:
-        return FileVerdict(
-            path=entry.name,
-            verdict="duplicate",
-            reason=f"it says the same as {first}",
-            fix="nothing; remove one of the two if they should differ",
-            num_bytes=entry.num_bytes,
-            duplicate_of=first,
-        )
-    drafts.add(document, entry)
-    return FileVerdict(
-        path=entry.name,
-        verdict="used",
-        reason=reply["remark"],
-        num_bytes=entry.num_bytes,
-        num_characters=num_characters,
-        num_secrets_masked=sum(reply["masked"].values()),
-        masked=reply["masked"],
-    )
-
-
-def _skip(entry: Entry, reason: str, fix: str) -> FileVerdict:
-    return FileVerdict(
-        path=entry.name, verdict="skipped", reason=reason, fix=fix, num_bytes=entry.num_bytes
-    )
 
 
 def _interrupted(done: int, total: int) -> InterruptedRun:

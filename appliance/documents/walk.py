@@ -17,7 +17,10 @@ from typing import Literal
 from appliance.errors import DocumentsError
 from appliance.values import DocumentsFolder
 
-Kind = Literal["file", "recipe", "hidden", "link", "special", "closed"]
+Kind = Literal["file", "recipe", "hidden", "link", "special", "closed", "deep"]
+
+MAX_DEPTH = 100
+"""Folders inside each other; a path that is much deeper has no name the system would take."""
 
 RECIPE_NAME = "appliance.yaml"
 """A recipe that lies with the documents; the watch folder of the service heeds it."""
@@ -68,7 +71,7 @@ def scan_folder(path: Path) -> DocumentsFolder:
 
 def list_entries(folder: Path) -> list[Entry]:
     """Everything below a folder that needs a verdict, sorted by name."""
-    return sorted(_walk(folder, folder), key=lambda entry: (entry.name, str(entry.path)))
+    return sorted(_walk(folder), key=lambda entry: (entry.name, str(entry.path)))
 
 
 def show_name(name: str) -> str:
@@ -119,18 +122,28 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _walk(root: Path, folder: Path) -> Iterator[Entry]:
-    with os.scandir(folder) as found:
-        items = sorted(found, key=lambda item: item.name)
-    for item in items:
-        entry = _describe(root, item)
-        if entry is not None:
-            yield entry
+def _walk(root: Path) -> Iterator[Entry]:
+    """Without recursion: folders may be nested deeper than a function can call itself."""
+    waiting: list[tuple[os.DirEntry[str] | None, int]] = [(None, 0)]
+    while waiting:
+        folder, depth = waiting.pop()
+        if folder is not None and depth > MAX_DEPTH:
+            yield _make(root, folder, "deep")
             continue
         try:
-            yield from _walk(root, Path(item.path))
+            with os.scandir(root if folder is None else folder.path) as found:
+                items = list(found)
         except OSError:
-            yield _make(root, item, "closed")
+            if folder is None:
+                raise
+            yield _make(root, folder, "closed")
+            continue
+        for item in items:
+            entry = _describe(root, item)
+            if entry is None:
+                waiting.append((item, depth + 1))
+            else:
+                yield entry
 
 
 def _describe(root: Path, item: os.DirEntry[str]) -> Entry | None:

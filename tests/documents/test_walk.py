@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from appliance.documents.walk import list_entries, scan_folder
+from appliance.documents.walk import MAX_DEPTH, list_entries, scan_folder, show_name
 from appliance.errors import DocumentsError
 
 
@@ -69,3 +71,22 @@ def test_entries_survive_a_name_that_is_not_utf8(docs: Path):
     names = [entry.name for entry in list_entries(docs)]
     assert names == ["caf\\xe9.txt", "good.md"]
     assert len("".join(names).encode("utf-8")) > 0
+
+
+def test_entries_of_folders_deeper_than_a_function_may_call_itself(docs: Path):
+    here = os.open(docs, os.O_RDONLY)
+    for _ in range(sys.getrecursionlimit() + 200):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    try:
+        kinds = {entry.name: entry.kind for entry in list_entries(docs)}
+    finally:
+        subprocess.run(["rm", "-r", docs / "d"], check=True)  # shutil calls itself
+    assert kinds == {"good.md": "file", "d/" * (MAX_DEPTH + 1): "deep"}
+
+
+def test_names_that_control_a_terminal_are_spelled_out():
+    assert show_name("new\nline \x1b[31m \u202e ü.md") == "new\\nline \\x1b[31m \\u202e ü.md"

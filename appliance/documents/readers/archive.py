@@ -112,7 +112,7 @@ def _refuse(item: zipfile.ZipInfo) -> tuple[str, str]:
     """Why a member is not read, and what to do; two empty texts if it is to be read."""
     path = PurePosixPath(item.filename.replace("\\", "/"))
     mode = item.external_attr >> 16
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+    if not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
         return "its name points outside the archive", "pack it again with a plain name"
     if any(part.startswith(".") or part == "__MACOSX" for part in path.parts):
         return "its name starts with a dot: hidden files are left alone", "rename it"

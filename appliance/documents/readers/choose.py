@@ -22,10 +22,12 @@ from appliance.documents.readers.encoding import decode_text
 from appliance.documents.readers.extract import Extract, Reader, UnreadableFile
 from appliance.documents.readers.plain import read_unknown
 
+_OLE = b"\xd0\xcf\x11\xe0"
+_ENCRYPTED_PART = "EncryptedPackage".encode("utf-16-le")
 _MAGIC = {
     b"%PDF": ".pdf",
     b"PK\x03\x04": ".zip",
-    b"\xd0\xcf\x11\xe0": ".doc",
+    _OLE: ".doc",
     b"{\\rtf": ".rtf",
 }
 _FRONT_MATTER = re.compile(rb"\A\s*---\w*[ \t]*\r?\n.*?\n---[ \t]*(?:\r?\n|\Z)", re.S)
@@ -60,6 +62,8 @@ def read_file(data: bytes, name: PurePath, *, only_fallback: bool = False) -> Ex
     if not data.strip(b" \t\r\n\0\xef\xbb\xbf"):
         raise UnreadableFile("the file is empty", "fill it or remove it")
     suffix = _find_suffix(data, name.suffix.lower())
+    if data.startswith(_OLE) and _ENCRYPTED_PART in data:
+        raise UnreadableFile("it is protected by a password", "save a copy without the password")
     reader = find_readers().get(suffix)
     if reader:
         return reader(data, name)

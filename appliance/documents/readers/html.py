@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 from pathlib import PurePath
 
 from appliance.documents.readers.encoding import decode_text
-from appliance.documents.readers.extract import Extract
+from appliance.documents.readers.extract import Extract, UnreadableFile
 
 _SILENT = {"script", "style", "nav", "noscript", "template", "svg", "iframe", "object", "button"}
 _BLOCKS = {
@@ -25,8 +25,13 @@ _SPACES = re.compile(r"\s+")
 def read_html(data: bytes, name: PurePath) -> Extract:
     """An HTML page as markdown, read tag by tag."""
     stream = _Markdown()
-    stream.feed(decode_text(data))
-    stream.close()
+    try:
+        stream.feed(decode_text(data))
+        stream.close()
+    except AssertionError as exc:  # how the standard library says that a declaration is broken
+        raise UnreadableFile(
+            "its markup is damaged", "open it in a browser and save it again"
+        ) from exc
     return Extract(text=stream.finish(), title=" ".join(stream.title.split()))
 
 

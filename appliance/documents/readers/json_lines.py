@@ -13,6 +13,7 @@ from appliance.documents.readers.records import format_record, read_conversation
 
 _TEXTS = ("text", "content", "body")
 _BESIDE_TEXT = frozenset(("id", "title", "source", "url", "meta", "metadata", "date", "lang"))
+_MAX_DIGITS = 4_000
 _LISTS = ("data", "records", "items", "examples", "conversations", "tickets", "rows")
 
 
@@ -24,7 +25,7 @@ def read_json(data: bytes, name: PurePath) -> Extract:
     """
     text = decode_text(data)
     try:
-        tree = json.loads(text)
+        tree = json.loads(text, parse_int=_read_integer)
     except RecursionError as exc:
         raise UnreadableFile("its brackets are nested too deep", "flatten it") from exc
     except ValueError:
@@ -43,7 +44,7 @@ def read_json_lines(data: bytes, name: PurePath) -> Extract:
         if not line.strip():
             continue
         try:
-            records.append(json.loads(line))
+            records.append(json.loads(line, parse_int=_read_integer))
         except (ValueError, RecursionError):
             num_bad += 1
     if num_bad > len(records):
@@ -55,6 +56,11 @@ def read_json_lines(data: bytes, name: PurePath) -> Extract:
 
 
 READS = {".json": read_json, ".jsonl": read_json_lines, ".ndjson": read_json_lines}
+
+
+def _read_integer(digits: str) -> int | str:
+    """A number; as it is spelled if it has more digits than Python would convert."""
+    return int(digits) if len(digits) < _MAX_DIGITS else digits
 
 
 def _find_records(tree: Any) -> list[Any]:

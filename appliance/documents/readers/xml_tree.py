@@ -72,6 +72,8 @@ READS = {".xml": read_xml, ".rss": read_xml, ".atom": read_xml, ".dita": read_xm
 def _parse(data: bytes) -> _Element:
     try:
         return _build(data)
+    except LookupError:  # an encoding of which nobody has heard
+        return _build(decode_text(data).encode(), encoding="utf-8")
     except expat.ExpatError as exc:
         if exc.code not in (
             expat.errors.codes[expat.errors.XML_ERROR_UNKNOWN_ENCODING],
