@@ -39,7 +39,7 @@ PACK_TOKENS = {"cpu": (1024, 512, 256), "cuda": (4096, 2048, 1024, 512)}
 """Lengths of a pack that are tried, longest first: a GPU needs many rows at a time."""
 
 TRIAL_SHARE, TRIAL_STEPS = 0.12, (8, 40)
-"""Steps of a trial of a learning rate: PROBE_SHARE and PROBE_STEPS in `tuning/tune.py`."""
+"""Steps of a trial of a learning rate: PROBE_SHARE and PROBE_STEPS in `tuning/rates.py`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
