@@ -8,6 +8,7 @@ from appliance.events import (
     HeldOut,
     Line,
     StepDone,
+    WentBack,
     decode_event,
     encode_event,
     write_events_to,
@@ -16,6 +17,7 @@ from appliance.events import (
 EVENTS = [
     StepDone(step=3, num_steps=9, loss=1.5, lr=1e-3, tokens_per_second=100.0, seconds_left=6.0),
     HeldOut(step=3, loss=2.0, is_best=True),
+    WentBack(step=9, to_step=4, reason="r", rate_factor=0.5, times=1, times_at_most=3),
     Line(label="Plan", text="größer → besser", detail="why"),
     Failed(error="GateError", what="a", why="b", fix="c"),
     Finished(result="{}"),

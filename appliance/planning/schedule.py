@@ -42,7 +42,7 @@ PACK_STEP = 64
 """The shortest pack that holds the longest example is rounded up to a multiple of this."""
 
 TRIAL_SHARE, TRIAL_STEPS = 0.12, (8, 40)
-"""Steps of a trial of a learning rate: PROBE_SHARE and PROBE_STEPS in `tuning/tune.py`."""
+"""Steps of a trial of a learning rate: PROBE_SHARE and PROBE_STEPS in `tuning/rates.py`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -35,6 +35,7 @@ class Counters:
         num_returns: times the run fell ill and went back to a good checkpoint.
         loss_mean: moving mean of the losses of the steps; `loss_variance` around it.
         num_calm: losses that the mean has seen.
+        num_jumps: losses in a row, up to now, that were far above it.
     """
 
     step: int = 0
@@ -48,6 +49,7 @@ class Counters:
     loss_mean: float = 0.0
     loss_variance: float = 0.0
     num_calm: int = 0
+    num_jumps: int = 0
 
 
 def save_checkpoint(

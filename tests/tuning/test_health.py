@@ -11,7 +11,7 @@ import torch
 from appliance.dataset.pack import PackedBatches
 from appliance.events import HeldOut, StepDone, WentBack, ignore_event
 from appliance.tuning.checkpoint import Counters
-from appliance.tuning.health import find_illness, remember_loss
+from appliance.tuning.health import find_illness, is_jump, remember_loss
 from appliance.tuning.loop import Schedule, fit
 from tests.tuning.test_loop import make_model, read_weights
 
@@ -53,10 +53,11 @@ def run(model, batches, folder, schedule=SCHEDULE, on_event=ignore_event):
 
 
 @pytest.mark.parametrize(
-    ("value", "reason"), [(math.nan, "loss became nan"), (5.0, "loss jumped from about")]
+    ("value", "reason", "step"),
+    [(math.nan, "loss became nan", 16), (5.0, "loss jumped from about", 17)],
 )
 def test_run_goes_back_to_its_best_checkpoint_and_on_at_half_the_rate(
-    tiny_folder, split, tmp_path, value, reason
+    tiny_folder, split, tmp_path, value, reason, step
 ):
     model, events = make_model(tiny_folder), []
 
@@ -67,7 +68,7 @@ def test_run_goes_back_to_its_best_checkpoint_and_on_at_half_the_rate(
     (back,) = (event for event in events if isinstance(event, WentBack))
     best = [e.step for e in events[: events.index(back)] if isinstance(e, HeldOut) and e.is_best]
     assert back.reason.startswith(reason)
-    assert (back.step, back.to_step) == (16, best[-1])
+    assert (back.step, back.to_step) == (step, best[-1])
     assert (back.rate_factor, back.times) == (0.5, 1)
     after = next(e for e in events[events.index(back) :] if isinstance(e, StepDone))
     assert after.step == best[-1] + 1
@@ -109,11 +110,21 @@ def test_loss_is_told_to_jump_only_beyond_noise_and_after_a_while():
     for step in range(9):
         counters = remember_loss(counters, 3.0 + 0.1 * (-1) ** step)
 
-    assert find_illness(counters, 30.0, 1.0) == "", "too early to tell"
+    assert not is_jump(counters, 30.0), "too early to tell"
     counters = remember_loss(counters, 3.0)
     assert counters.loss_mean == pytest.approx(3.0, abs=0.1)
-    assert find_illness(counters, 4.4, 1.0) == "", "less than half above the mean"
-    assert find_illness(counters, 4.7, 1.0) == "loss jumped from about 3.04 to 4.70"
+    assert not is_jump(counters, 4.4), "less than half above the mean"
+    assert is_jump(counters, 4.7)
+
+
+def test_one_loss_that_jumps_is_a_document_and_two_are_an_illness():
+    counters = Counters(loss_mean=3.0, loss_variance=0.01, num_calm=20)
+
+    assert find_illness(counters, 9.0, 1.0) == ""
+    once = remember_loss(counters, 9.0)
+    assert (once.num_jumps, once.loss_mean) == (1, 3.0)
+    assert find_illness(once, 8.0, 1.0) == "loss jumped from about 3.00 to 8.00"
+    assert remember_loss(once, 3.1).num_jumps == 0
 
 
 def test_noisy_losses_widen_the_limit():
@@ -121,7 +132,7 @@ def test_noisy_losses_widen_the_limit():
     for step in range(40):
         counters = remember_loss(counters, 3.0 + 1.5 * (-1) ** step)
 
-    assert find_illness(counters, 7.0, 1.0) == ""
+    assert not is_jump(counters, 7.0)
 
 
 def test_run_killed_after_it_went_back_ends_with_the_same_bits(tiny_folder, split, tmp_path):
