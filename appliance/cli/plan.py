@@ -40,6 +40,11 @@ class Outlook:
 
 @click.command(epilog=EXAMPLE)
 @job_arguments
+@click.option(
+    "--probe",
+    is_flag=True,
+    help="Train two tiny models first, and keep what they took beyond the formulas.",
+)
 def plan(
     documents: Path,
     base: str | None,
@@ -47,6 +52,7 @@ def plan(
     settings: tuple[str, ...],
     runs: Path | None,
     as_json: bool,
+    probe: bool,
 ) -> None:
     """Tell what `tune` would do with DOCUMENTS, how long it takes, and why.
 
@@ -57,6 +63,10 @@ def plan(
     from appliance.recipe import list_keys, load_recipe
 
     chosen = load_recipe(recipe, settings)
+    if probe:
+        from appliance.cli.probe_device import probe_device
+
+        probe_device(runs or Path("runs"))
     outlook = make_outlook(documents, base, chosen, runs or Path("runs"), list_keys(settings, base))
     if as_json:
         print_json(_collect(outlook))
