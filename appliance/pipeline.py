@@ -24,7 +24,8 @@ from appliance.hardware.probe import probe
 from appliance.hardware.rates import identify_machine, load_rates
 from appliance.jobs import TuneRequest
 from appliance.planning.calibration import load_notes, locate_notes, record_run
-from appliance.planning.planner import choose_base, make_plan, read_terms, recheck_plan
+from appliance.planning.planner import choose_base, make_plan, recheck_plan
+from appliance.planning.terms import read_terms
 from appliance.rundir import RunDir
 from appliance.tuning.tune import tune as tune_model
 from appliance.values import (

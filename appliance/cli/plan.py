@@ -101,7 +101,8 @@ def make_outlook(
     from appliance.hardware.probe import probe
     from appliance.hardware.rates import identify_machine, load_rates
     from appliance.planning.calibration import load_notes, locate_notes
-    from appliance.planning.planner import choose_base, make_plan, read_terms
+    from appliance.planning.planner import choose_base, make_plan
+    from appliance.planning.terms import read_terms
     from appliance.rundir import RunDir
 
     bases = find_bases(base)

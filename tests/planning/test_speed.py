@@ -4,14 +4,12 @@ import dataclasses
 
 import pytest
 
+from appliance.planning.device_speed import DeviceSpeed, find_cpu_speed, find_gpu_speed
 from appliance.planning.speed import (
-    DeviceSpeed,
     Workload,
     correct_seconds,
     estimate_learning,
     estimate_seconds,
-    find_cpu_speed,
-    find_gpu_speed,
 )
 from appliance.planning.training import Training
 from appliance.planning.work import (
