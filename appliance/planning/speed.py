@@ -156,25 +156,5 @@ def estimate_seconds(
     return {stage: round(value, 1) for stage, value in seconds.items()}
 
 
-def correct_seconds(
-    seconds: dict[str, float], planned_tokens_per_second: float, tokens_per_second: float
-) -> dict[str, float]:
-    """What is left to expect once the first steps of a run were measured.
-
-    Everything that reads tokens goes as much faster or slower as training does.
-
-    Args:
-        seconds: of the plan, by stage.
-        planned_tokens_per_second: what the plan expected of training.
-        tokens_per_second: what its first steps measured.
-    """
-    ratio = planned_tokens_per_second / max(1e-9, tokens_per_second)
-    scaled = ("tune", "evaluate", "merge", "parity")
-    return {
-        stage: round(value * ratio, 1) if stage in scaled else value
-        for stage, value in seconds.items()
-    }
-
-
 def _count_weights(spec: BaseSpec) -> int:
     return count_linear(spec) + count_embedding(spec)

@@ -26,8 +26,7 @@ from planner_shapes import make_config, make_spec  # noqa: E402
 
 from appliance.offline import go_offline  # noqa: E402
 
-SEGMENTS = 2
-"""Examples of a pack."""
+SEGMENTS = 2  # examples of a pack
 
 STEPS = {"memory": 2, "time": 6}
 """Steps of a run: with the second, the optimizer has its moments."""
@@ -150,11 +149,9 @@ def measure_rates() -> dict[str, float]:
 
 
 def _measure_speed(setting: Setting, ticks: list[Tick], read: Callable[[Tick], float]) -> float:
-    """Tokens a second of the median step, of those with no held-out loss before them."""
+    """Tokens a second of the median step; a held-out loss lies before or after it, never in it."""
     spans = [
-        read(later) - read(earlier)
-        for earlier, later in itertools.pairwise(ticks)
-        if earlier.is_step and later.is_step
+        read(later) - read(earlier) for earlier, later in itertools.pairwise(ticks) if later.is_step
     ]
     if not spans:
         return 0.0
