@@ -30,7 +30,8 @@ from appliance.hardware.probe import probe
 from appliance.hardware.rates import identify_machine, load_rates
 from appliance.jobs import JobKind, JobRequest
 from appliance.planning.calibration import load_notes, locate_notes, record_run
-from appliance.planning.planner import choose_base, make_plan, read_terms, recheck_plan
+from appliance.planning.planner import choose_base, make_plan, recheck_plan
+from appliance.planning.terms import read_terms
 from appliance.planning.worth import judge_corpus
 from appliance.recipe import Recipe
 from appliance.rundir import RunDir

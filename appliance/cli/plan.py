@@ -46,6 +46,11 @@ class Outlook:
 @click.option(
     "--show", default=0, metavar="N", help="Print N training examples, with what counts marked."
 )
+@click.option(
+    "--probe",
+    is_flag=True,
+    help="Train two tiny models first, and keep what they took beyond the formulas.",
+)
 def plan(
     documents: Path,
     base: str | None,
@@ -54,6 +59,7 @@ def plan(
     runs: Path | None,
     as_json: bool,
     show: int,
+    probe: bool,
 ) -> None:
     """Tell what `tune` would do with DOCUMENTS, how long it takes, and why.
 
@@ -64,6 +70,10 @@ def plan(
     from appliance.recipe import list_keys, load_recipe
 
     chosen = load_recipe(recipe, settings)
+    if probe:
+        from appliance.cli.probe_device import probe_device
+
+        probe_device(runs or Path("runs"))
     by_person = list_keys(settings, base)
     outlook = make_outlook(documents, base, chosen, runs or Path("runs"), by_person, show=show)
     if as_json:
@@ -102,7 +112,8 @@ def make_outlook(
     from appliance.hardware.probe import probe
     from appliance.hardware.rates import identify_machine, load_rates
     from appliance.planning.calibration import load_notes, locate_notes
-    from appliance.planning.planner import choose_base, make_plan, read_terms
+    from appliance.planning.planner import choose_base, make_plan
+    from appliance.planning.terms import read_terms
     from appliance.rundir import RunDir
 
     bases = find_bases(base)

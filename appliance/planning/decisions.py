@@ -174,6 +174,9 @@ def _decide_epochs(steps: Steps, recipe: TuneRecipe, text: Text, terms: PlanTerm
 
 
 def _decide_rate(recipe: TuneRecipe, terms: PlanTerms) -> Decision:
+    if recipe.lr == "auto" and not recipe.tries_rates:
+        reason = "by method and width: one that forgets little"
+        return Decision(name="tune.lr", value="low", by="planner", reason=reason)
     if recipe.lr == "auto":
         reason = f"{RATE_TRIALS} rates are tried on held-out text before training"
         return Decision(name="tune.lr", value="by a probe", by="probe", reason=reason)

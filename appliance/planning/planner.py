@@ -7,23 +7,19 @@ smaller base. LoRA in 16 or 32 bit and full fine-tuning only when the recipe ask
 from __future__ import annotations
 
 from appliance.errors import NotFreeError, ResourceError
-from appliance.planning.decisions import list_decisions
 from appliance.planning.device import choose_device
+from appliance.planning.finish import finish_plan, measure_training, read_text
 from appliance.planning.methods import find_obstacle, list_methods
 from appliance.planning.reasons import (
-    explain_choice,
     explain_failure,
-    explain_other_methods,
     explain_slowness,
     explain_smaller,
     explain_time,
 )
 from appliance.planning.rungs import NO_TERMS, Rung, climb, find_shortage
-from appliance.planning.schedule import Text, plan_steps
-from appliance.planning.speed import Workload, estimate_seconds, find_speed
-from appliance.recipe import BudgetRecipe, TuneRecipe
+from appliance.planning.schedule import Text
+from appliance.recipe import TuneRecipe
 from appliance.rundir import StageFolder
-from appliance.units import GIB
 from appliance.values import (
     BaseChoice,
     BaseChoices,
@@ -31,10 +27,8 @@ from appliance.values import (
     Corpus,
     Dataset,
     Hardware,
-    MeasuredRates,
     PlanTerms,
     Rejected,
-    RunNotes,
     TrainPlan,
 )
 
@@ -46,27 +40,6 @@ CHARACTERS_PER_TOKEN = 3.5
 
 TRAIN_SHARE = 0.75
 """Part of a corpus that goes into the training split."""
-
-
-def read_terms(
-    budget: BudgetRecipe,
-    rates: MeasuredRates | None = None,
-    notes: RunNotes | None = None,
-    by_person: tuple[str, ...] = (),
-) -> PlanTerms:
-    """What bounds a plan: the budget of a recipe, with what is known about the machine."""
-
-    def count_bytes(gibibytes: float | str) -> int | None:
-        return None if isinstance(gibibytes, str) else int(gibibytes * GIB)
-
-    return PlanTerms(
-        memory_bytes=count_bytes(budget.memory_gibibytes),
-        disk_bytes=count_bytes(budget.disk_gibibytes),
-        seconds=None if isinstance(budget.hours, str) else 3600 * budget.hours,
-        by_person=by_person,
-        rates=rates,
-        notes=notes,
-    )
 
 
 def choose_base(
@@ -102,7 +75,7 @@ def choose_base(
     specs = sorted(bases.specs, key=lambda spec: (-spec.num_parameters, spec.name))
     for number, spec in enumerate(specs):
         for rung in _list_rungs(spec, hardware, recipe, text, terms, rejected):
-            seconds = _measure_training(rung, hardware, recipe, text, terms)
+            seconds = measure_training(rung, hardware, recipe, text, terms)
             if rung.shortage:
                 short.append(rung)
                 rejected.append(Rejected(choice=rung.choice, reason=rung.shortage))
@@ -146,12 +119,12 @@ def make_plan(
         RecipeError: epochs or sequence length cannot be used.
     """
     budget = terms.seconds or NIGHT_SECONDS
-    text = _read_text(dataset)
+    text = read_text(dataset)
     rejected: list[Rejected] = []
     short: list[Rung] = []
     slow: list[tuple[float, Rung]] = []
     for rung in _list_rungs(choice.spec, hardware, recipe, text, terms, rejected):
-        seconds = _measure_training(rung, hardware, recipe, text, terms)
+        seconds = measure_training(rung, hardware, recipe, text, terms)
         if rung.shortage:
             short.append(rung)
             rejected.append(Rejected(choice=rung.choice, reason=rung.shortage))
@@ -159,13 +132,13 @@ def make_plan(
             slow.append((seconds, rung))
             rejected.append(Rejected(choice=rung.choice, reason=explain_time(seconds, budget)))
         else:
-            return _finish(rung, hardware, choice, dataset, recipe, terms, rejected)
+            return finish_plan(rung, hardware, choice, dataset, recipe, terms, rejected)
     if slow and terms.seconds is not None:
         raise explain_slowness(slow, budget)
     if slow:
         fastest = min(slow, key=lambda pair: pair[0])[1]
         rejected = [row for row in rejected if row.choice != fastest.choice]
-        return _finish(fastest, hardware, choice, dataset, recipe, terms, rejected)
+        return finish_plan(fastest, hardware, choice, dataset, recipe, terms, rejected)
     raise explain_failure(hardware, recipe, short, rejected, text, terms)
 
 
@@ -216,93 +189,3 @@ def _list_rungs(
         for method, obstacle in obstacles.items()
         if not obstacle
     ]
-
-
-def _finish(
-    rung: Rung,
-    hardware: Hardware,
-    choice: BaseChoice,
-    dataset: Dataset,
-    recipe: TuneRecipe,
-    terms: PlanTerms,
-    rejected: list[Rejected],
-) -> TrainPlan:
-    """The plan of a rung, with every reason that was given on the way."""
-    told = {row.choice for row in rejected}
-    earlier = [row for row in choice.rejected if row.choice not in told]
-    others = explain_other_methods(rung, hardware, recipe, told, terms)
-    reasons = (*rejected, *others, *rung.others, *earlier)
-    return _write_plan(rung, hardware, dataset, recipe, terms, reasons)
-
-
-def _write_plan(
-    rung: Rung,
-    hardware: Hardware,
-    dataset: Dataset,
-    recipe: TuneRecipe,
-    terms: PlanTerms,
-    rejected: tuple[Rejected, ...],
-) -> TrainPlan:
-    training, device, text = rung.training, rung.device, _read_text(dataset)
-    steps = plan_steps(text.train_tokens, training.sequence_length, recipe)
-    threads = recipe.threads if isinstance(recipe.threads, int) else hardware.cpu.num_cores
-    workload = Workload(
-        train_tokens=text.train_tokens,
-        valid_tokens=dataset.valid.num_tokens,
-        test_tokens=dataset.test.num_tokens,
-        num_epochs=steps.num_epochs,
-        num_steps=steps.num_steps,
-        trial_steps=steps.trial_steps if recipe.tries_rates else 0,
-    )
-    speed = find_speed(hardware, device.gpu, terms.rates)
-    return TrainPlan(
-        base=rung.spec.name,
-        method=training.method,
-        device=device.name,
-        compute_dtype="bfloat16" if training.compute_dtype == "bfloat16" else "float32",
-        rank=training.rank,
-        tunes_head=training.tunes_head,
-        tunes_embeddings=training.tunes_embeddings,
-        recompute=training.recompute,
-        returns_memory=training.returns_memory,
-        sequence_length=training.sequence_length,
-        packs_per_step=steps.packs_per_step,
-        num_epochs=steps.num_epochs,
-        num_steps=steps.num_steps,
-        threads=threads,
-        memory=rung.memory,
-        memory_limit_bytes=device.limit_bytes,
-        speed=rung.speed,
-        seconds=estimate_seconds(rung.spec, training, workload, speed, rung.speed),
-        export_memory_bytes=rung.export_bytes,
-        disk_bytes=rung.disk_bytes,
-        decisions=list_decisions(rung, steps, hardware, recipe, text, terms, threads),
-        rejected=rejected,
-        reason=explain_choice(rung, recipe, rejected),
-    )
-
-
-def _read_text(dataset: Dataset) -> Text:
-    examples = max(1, dataset.train.num_examples)
-    return Text(
-        train_tokens=dataset.train.num_tokens,
-        longest_example=dataset.longest_example,
-        mean_example=round(dataset.train.num_tokens / examples),
-    )
-
-
-def _measure_training(
-    rung: Rung, hardware: Hardware, recipe: TuneRecipe, text: Text, terms: PlanTerms
-) -> float:
-    """Seconds of the tuning stage for so many training tokens."""
-    steps = plan_steps(text.train_tokens, rung.training.sequence_length, recipe)
-    workload = Workload(
-        train_tokens=text.train_tokens,
-        valid_tokens=text.train_tokens // 8,
-        test_tokens=text.train_tokens // 5,
-        num_epochs=steps.num_epochs,
-        num_steps=steps.num_steps,
-        trial_steps=steps.trial_steps if recipe.tries_rates else 0,
-    )
-    speed = find_speed(hardware, rung.device.gpu, terms.rates)
-    return estimate_seconds(rung.spec, rung.training, workload, speed, rung.speed)["tune"]

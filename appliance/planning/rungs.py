@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 
 from appliance.planning.calibration import correct_speed
 from appliance.planning.device import CPU_MEMORY_SHARE, Device, choose_device
+from appliance.planning.device_speed import find_speed
 from appliance.planning.handover import describe_export, estimate_disk, estimate_export
 from appliance.planning.memory import estimate_memory
 from appliance.planning.methods import tunes_embeddings, tunes_head
 from appliance.planning.schedule import Text, list_lengths, plan_steps
-from appliance.planning.speed import estimate_learning, find_speed
+from appliance.planning.speed import estimate_learning
 from appliance.planning.training import Training
 from appliance.recipe import TuneRecipe
 from appliance.units import format_bytes, format_count

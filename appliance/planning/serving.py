@@ -5,7 +5,7 @@ An answer reads every weight once for every token: its speed is that of memory.
 
 from __future__ import annotations
 
-from appliance.planning.speed import CPU_STREAM_BYTES
+from appliance.planning.device_speed import CPU_STREAM_BYTES
 from appliance.planning.training import count_linear, head_widths
 from appliance.units import MIB
 from appliance.values import BaseSpec, Hardware, MeasuredRates

@@ -96,20 +96,27 @@ def run_child(setting: Setting, folder: Path) -> Row:
     base = folder / setting.base.replace(" ", "-")
     work = folder / "runs"
     work.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | ALLOCATOR | {"OMP_NUM_THREADS": str(setting.threads)}
-
-    def call(*arguments: str, text: str = "") -> str:
-        command = [sys.executable, str(CHILD), *arguments]
-        done = subprocess.run(
-            command, input=text, capture_output=True, text=True, env=environment, check=True
-        )
-        return done.stdout
-
     if not (base / "config.json").exists():
-        call("make", setting.base, str(base))
-    output = call("run", str(base), str(work), text=json.dumps(asdict(setting)))
-    measured: Row = json.loads(output.splitlines()[-1])
-    return measured
+        call_child("make", setting.base, str(base))
+    return call_child("run", str(base), str(work), text=json.dumps(asdict(setting)))
+
+
+def call_child(*arguments: str, text: str = "") -> Row:
+    """What a child prints last; nothing where it prints nothing.
+
+    Raises:
+        subprocess.CalledProcessError: it failed.
+    """
+    done = subprocess.run(
+        [sys.executable, str(CHILD), *arguments],
+        input=text,
+        capture_output=True,
+        text=True,
+        env=os.environ | ALLOCATOR | {"OMP_NUM_THREADS": "1"},
+        check=True,
+    )
+    row: Row = json.loads(done.stdout.splitlines()[-1]) if done.stdout else {}
+    return row
 
 
 def _make_row(setting: Setting, measured: Row) -> Row:

@@ -14,20 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from planner_child import Setting, make_training
-from planner_memory import run_child
+from planner_memory import call_child, run_child
 from planner_shapes import make_spec
 
-from appliance.hardware.probe import probe
-from appliance.hardware.rates import measure
-from appliance.planning.speed import estimate_learning, find_cpu_speed
+from appliance.planning.device_speed import find_cpu_speed
+from appliance.planning.speed import estimate_learning
+from appliance.values import Cpu, MeasuredRates
 
 SETTINGS = (
     Setting(base="14 M", method="qlora", tokens=512, goal="time"),
     Setting(base="14 M", method="full", tokens=1024, goal="time"),
     Setting(base="31 M", method="lora", tokens=512, goal="time"),
     Setting(base="31 M", method="qlora", tokens=1024, recompute=True, goal="time"),
-    Setting(base="107 M", method="adapter", tokens=512, goal="time"),
-    Setting(base="107 M", method="qlora", tokens=512, goal="time"),
+    Setting(base="107 M", method="adapter", tokens=512, packs=1, goal="time"),
+    Setting(base="107 M", method="qlora", tokens=512, packs=1, goal="time"),
 )
 
 ROUNDS = 3
@@ -38,15 +38,14 @@ Row = dict[str, Any]
 def measure_time(folder: Path, on_row: Callable[[Row], None]) -> list[Row]:
     """Train with every setting; a row each, with the planned and the measured speed.
 
-    The speed of the machine is measured before each run, by the product's own measurement. Beside
-    other programs a run gets a part of its core: tokens for a second of its processor's time are
-    compared, and those of the clock are told.
+    The speed of the machine is measured before each run. Beside other programs a run gets a part
+    of its core: speeds for a second of the processor's time are compared, and tokens for a second
+    of the clock are told.
     """
-    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
-    cpu = probe(folder).cpu
+    cpu = Cpu(name="", num_cores=1, instruction_sets=(), gflops_fp32=0.0)  # not looked at
     rows = []
     for setting in SETTINGS:
-        rates, load = measure(folder), os.getloadavg()[0]
+        rates, load = _measure_rates(), os.getloadavg()[0]
         spec, training = make_spec(setting.base), make_training(setting)
         planned = estimate_learning(spec, training, find_cpu_speed(cpu, rates))
         measured = run_child(setting, folder)
@@ -57,7 +56,6 @@ def measure_time(folder: Path, on_row: Callable[[Row], None]) -> list[Row]:
             "tokens_per_second": measured["tokens_per_second"],
             "error": planned / speed - 1,
             "load": load,
-            "cpu_share": rates.cpu_share,
             "fp32_gflops": rates.fp32_flops_per_second / 1e9,
             "memory_gigabytes_per_second": rates.memory_bytes_per_second / 1e9,
         }
@@ -92,6 +90,16 @@ def measure_report(folder: Path, on_row: Callable[[Row], None]) -> list[Row]:
         on_row(row)
         rows.append(row)
     return rows
+
+
+def _measure_rates() -> MeasuredRates:
+    return MeasuredRates(
+        **call_child("rates"),
+        bf16_flops_per_second=0.0,
+        disk_write_bytes_per_second=0.0,
+        measured_at=0.0,
+        threads=1,
+    )
 
 
 def _count_processor_seconds() -> float:

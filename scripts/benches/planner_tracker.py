@@ -33,9 +33,6 @@ from appliance.tuning.method import METHODS
 from appliance.tuning.model import DecoderModel, wrap_model
 from appliance.values import BaseSpec
 
-STEPS = 2
-"""The second has the moments of the optimizer from its beginning."""
-
 SEGMENTS = 2
 """Examples of a pack."""
 
@@ -86,6 +83,9 @@ class Tracker(TorchDispatchMode):
 def track_peak(spec: BaseSpec, training: Training) -> int:
     """Bytes at the peak of a training step, under fake tensors.
 
+    The step is one that has its moments, and the pack is its last: where there are several, the
+    gradients of the others are there.
+
     Args:
         spec: the shape of the base.
         training: how it is trained.
@@ -95,20 +95,27 @@ def track_peak(spec: BaseSpec, training: Training) -> int:
     model = _build(spec, training, fake)
     decoder = wrap_model(model)
     weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    schedule = Schedule(num_steps=STEPS, peak_lr=1e-4, warmup_steps=1, decay_steps=1)
+    schedule = Schedule(num_steps=2, peak_lr=1e-4, warmup_steps=1, decay_steps=1)
     tracker = Tracker()
     with fake:
         for tensor in _list_tensors(model):
             tracker.hold(tensor)
         optimizer = build_optimizer(weights, schedule)
         with tracker:
-            for _ in range(STEPS):
-                tracker.peak_bytes = tracker.bytes
-                for _ in range(training.packs_per_step):
-                    _learn(decoder, training.sequence_length)
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
+            _give_gradients(weights)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            tracker.peak_bytes = tracker.bytes
+            if training.packs_per_step > 1:
+                _give_gradients(weights)
+            _learn(decoder, training.sequence_length)
+            optimizer.step()
     return tracker.peak_bytes
+
+
+def _give_gradients(weights: dict[str, nn.Parameter]) -> None:
+    for weight in weights.values():
+        weight.grad = torch.zeros_like(weight)
 
 
 def _learn(model: DecoderModel, tokens: int) -> None:

@@ -4,14 +4,11 @@ import dataclasses
 
 import pytest
 
+from appliance.planning.device_speed import DeviceSpeed, find_cpu_speed, find_gpu_speed
 from appliance.planning.speed import (
-    DeviceSpeed,
     Workload,
-    correct_seconds,
     estimate_learning,
     estimate_seconds,
-    find_cpu_speed,
-    find_gpu_speed,
 )
 from appliance.planning.training import Training
 from appliance.planning.work import (
@@ -114,9 +111,3 @@ def test_fixed_rate_saves_the_trials():
     )
     # three trials of 24 of 200 steps over 200,000 tokens
     assert with_trials - without >= 3 * 0.12 * 200_000 / 2000
-
-
-def test_first_steps_of_a_run_correct_what_is_left():
-    seconds = {"corpus": 2.0, "tune": 100.0, "parity": 10.0, "bundle": 1.0}
-    corrected = correct_seconds(seconds, planned_tokens_per_second=1000, tokens_per_second=500)
-    assert corrected == {"corpus": 2.0, "tune": 200.0, "parity": 20.0, "bundle": 1.0}
