@@ -10,11 +10,18 @@ import math
 from dataclasses import dataclass
 
 from appliance.errors import RecipeError
-from appliance.recipe import TuneRecipe
+from appliance.recipe import PretrainRecipe, TuneRecipe
 from appliance.values import BaseSpec
 
 STEPS_PER_EPOCH = 60
 """Optimizer updates that one reading of a small corpus is cut into."""
+
+PRETRAIN_STEPS = 120
+"""The same for plain text, which is read once: smaller steps, for every reading costs general text.
+
+Source: 18F handbook (229 k tokens) read once in 116 steps at 4e-4, embedded base: loss on unseen
+text -11.5 %, general text +0.84 %. November 2026.
+"""
 
 STEP_TOKENS = (1024, 8192)
 """Bounds of the tokens that a step reads."""
@@ -75,10 +82,15 @@ def plan_steps(train_tokens: int, sequence_length: int, recipe: TuneRecipe) -> S
             fix="--set tune.epochs=1 or leave it at auto",
         )
     low, high = STEP_TOKENS
-    wanted = min(high, max(low, train_tokens // STEPS_PER_EPOCH))
+    is_plain = isinstance(recipe, PretrainRecipe)
+    steps_per_epoch = PRETRAIN_STEPS if is_plain else STEPS_PER_EPOCH
+    wanted = min(high, max(low, train_tokens // steps_per_epoch))
     packs_per_step = max(1, round(wanted / sequence_length))
     num_packs = max(1, math.ceil(train_tokens / (PACK_FILL * sequence_length)))
-    num_epochs = recipe.epochs if isinstance(recipe.epochs, int) else choose_epochs(train_tokens)
+    if isinstance(recipe.epochs, int):
+        num_epochs = recipe.epochs
+    else:
+        num_epochs = 1 if is_plain else choose_epochs(train_tokens)
     return Steps(
         packs_per_step=packs_per_step,
         num_epochs=num_epochs,
