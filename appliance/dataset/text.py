@@ -89,6 +89,7 @@ def build_text_dataset(
     cut = _choose_cut(corpus, documents_file, tokenizer, base, recipe, stage)
     encoder = Encoder(tokenizer=tokenizer, window=min(base.context, HELD_OUT_TOKENS))
     splits, num_documents = _encode_corpus(documents_file, cut, encoder, base, stage)
+    check_stop(stage)
     sides = {
         purpose: _encode_general(purpose, general, encoder, base, stage)
         for purpose in ("replay", "held_out")
@@ -236,9 +237,10 @@ def _encode_corpus(
                 )
                 ledger.write(verdict.model_dump_json().encode() + b"\n")
             due += len(line)
-            if due < COMMIT_CHARACTERS:
+            place = lines.tell()
+            if due < COMMIT_CHARACTERS and place < total:
                 continue
-            due, place = 0, lines.tell()
+            due = 0
             ledger.flush()
             cursor = Cursor(
                 corpus_bytes=place,

@@ -166,7 +166,7 @@ class SplitWriter:
         return self.marks
 
     def finish(self) -> TokenFile:
-        """Close the split and open it for reading."""
+        """Close the split and open it for reading; its rows stay until `drop_rows`."""
         self.commit()
         for file in self._files:
             file.close()
@@ -177,8 +177,11 @@ class SplitWriter:
         ):
             np.lib.format.write_array_header_1_0(table, header)
             shutil.copyfileobj(rows, table)
-        (self._folder / ROWS).unlink()
         return open_token_file(self._folder)
+
+    def drop_rows(self) -> None:
+        """Remove what only a writer that goes on would need."""
+        (self._folder / ROWS).unlink()
 
 
 def write_token_file(folder: Path, examples: Iterable[Example], vocab_size: int) -> TokenFile:
@@ -195,7 +198,9 @@ def write_token_file(folder: Path, examples: Iterable[Example], vocab_size: int)
     with SplitWriter(folder, vocab_size) as writer:
         for example in examples:
             writer.append(example)
-        return writer.finish()
+        split = writer.finish()
+        writer.drop_rows()
+    return split
 
 
 def open_token_file(folder: Path) -> TokenFile:

@@ -6,14 +6,14 @@ from appliance.planning.methods import find_obstacle, list_methods
 from appliance.planning.rungs import Rung, climb
 from appliance.planning.schedule import (
     MANY_TOKENS,
-    STEPS_PER_EPOCH,
     Steps,
     Text,
     choose_epochs,
     count_step_tokens,
+    count_steps_per_epoch,
 )
 from appliance.planning.speed import RATE_TRIALS
-from appliance.recipe import TuneRecipe
+from appliance.recipe import PretrainRecipe, TuneRecipe
 from appliance.units import format_bytes, format_count
 from appliance.values import Decider, Decision, Hardware, PlanTerms
 
@@ -39,8 +39,8 @@ def list_decisions(
             name="packs_per_step",
             value=str(steps.packs_per_step),
             by="planner",
-            reason=f"a step wants {count_step_tokens(text.train_tokens):,} tokens: "
-            f"{STEPS_PER_EPOCH} steps an epoch where the text is short",
+            reason=f"a step wants {count_step_tokens(text.train_tokens, recipe):,} tokens: "
+            f"{count_steps_per_epoch(recipe)} steps an epoch where the text is short",
         ),
         _decide_recomputation(rung),
         _decide_epochs(steps, recipe, text, terms),
@@ -156,8 +156,10 @@ def _decide_recomputation(rung: Rung) -> Decision:
 
 
 def _decide_epochs(steps: Steps, recipe: TuneRecipe, text: Text, terms: PlanTerms) -> Decision:
-    auto = choose_epochs(text.train_tokens)
-    if recipe.epochs == "auto":
+    auto = choose_epochs(text.train_tokens, recipe)
+    if recipe.epochs == "auto" and isinstance(recipe, PretrainRecipe):
+        reason = "every reading costs general text"
+    elif recipe.epochs == "auto":
         relation = "at most" if text.train_tokens <= MANY_TOKENS else "more than"
         reason = (
             f"{format_count(text.train_tokens)} training tokens, {relation} "

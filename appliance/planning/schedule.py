@@ -10,11 +10,18 @@ import math
 from dataclasses import dataclass
 
 from appliance.errors import RecipeError
-from appliance.recipe import TuneRecipe
+from appliance.recipe import PretrainRecipe, TuneRecipe
 from appliance.values import BaseSpec
 
 STEPS_PER_EPOCH = 60
 """Optimizer updates that one reading of a small corpus is cut into."""
+
+PRETRAIN_STEPS = 120
+"""The same for plain text, which is read once: smaller steps, for every reading costs general text.
+
+Source: 18F handbook (229 k tokens) read once in 116 steps at 4e-4, embedded base: loss on unseen
+text -11.5 %, general text +0.84 %. November 2026.
+"""
 
 STEP_TOKENS = (1024, 8192)
 """Bounds of the tokens that a step reads."""
@@ -92,9 +99,10 @@ def plan_steps(train_tokens: int, sequence_length: int, recipe: TuneRecipe) -> S
             why="the training split must be read at least once",
             fix="--set tune.epochs=1 or leave it at auto",
         )
-    packs_per_step = max(1, round(count_step_tokens(train_tokens) / sequence_length))
+    packs_per_step = max(1, round(count_step_tokens(train_tokens, recipe) / sequence_length))
     num_packs = max(1, math.ceil(train_tokens / (PACK_FILL * sequence_length)))
-    num_epochs = recipe.epochs if isinstance(recipe.epochs, int) else choose_epochs(train_tokens)
+    fixed = recipe.epochs
+    num_epochs = fixed if isinstance(fixed, int) else choose_epochs(train_tokens, recipe)
     return Steps(
         packs_per_step=packs_per_step,
         num_epochs=num_epochs,
@@ -102,14 +110,21 @@ def plan_steps(train_tokens: int, sequence_length: int, recipe: TuneRecipe) -> S
     )
 
 
-def count_step_tokens(train_tokens: int) -> int:
+def count_step_tokens(train_tokens: int, recipe: TuneRecipe) -> int:
     """Tokens that a step should read."""
     low, high = STEP_TOKENS
-    return min(high, max(low, train_tokens // STEPS_PER_EPOCH))
+    return min(high, max(low, train_tokens // count_steps_per_epoch(recipe)))
 
 
-def choose_epochs(train_tokens: int) -> int:
-    """How often the training split is read."""
+def count_steps_per_epoch(recipe: TuneRecipe) -> int:
+    """Updates that one reading of a small corpus is cut into."""
+    return PRETRAIN_STEPS if isinstance(recipe, PretrainRecipe) else STEPS_PER_EPOCH
+
+
+def choose_epochs(train_tokens: int, recipe: TuneRecipe) -> int:
+    """How often the training split is read: plain text once, whatever its size."""
+    if isinstance(recipe, PretrainRecipe):
+        return 1
     return 2 if train_tokens <= MANY_TOKENS else 1
 
 

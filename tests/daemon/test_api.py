@@ -116,11 +116,26 @@ BAD_BODIES = {
     "recipe unknown": make_body(recipe={"tune": {"ranc": 1}}),
     "recipe wrong": make_body(recipe={"tune": {"rank": 0}, "export": {"precision": "int3"}}),
     "recipe infinite": make_body(recipe={"tune": {"lr": 1e999}}),
+    "kind unknown": make_body(kind="forget"),
     "priority text": make_body(priority="high"),
     "priority large": make_body(priority=101),
     "priority huge": make_body(priority=10**30),
     "fresh a text": make_body(fresh="perhaps"),
 }
+
+
+def test_order_that_names_a_folder_of_general_text_is_refused(daemon, documents):
+    body = make_body(documents, recipe={"pretrain": {"replay": "/home/someone"}})
+
+    status, answer = ask(daemon, "POST", "/v1/jobs", body)
+
+    assert status == 400
+    assert answer["error"]["what"] == "the service reads no folder of general text"
+    assert "--here" in answer["error"]["fix"]
+
+
+def test_order_tells_which_line_of_the_pipeline_it_wants(daemon, documents):
+    assert submit(daemon, documents, kind="pretrain")["kind"] == "pretrain"
 
 
 @pytest.mark.parametrize("body", BAD_BODIES.values(), ids=BAD_BODIES)

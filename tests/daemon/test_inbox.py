@@ -135,6 +135,21 @@ def test_recipe_in_the_folder_is_heeded(inbox):
     assert '"rank":4' in inbox.store.find(job_id).request
 
 
+def test_recipe_that_goes_on_to_tune_makes_a_job_that_pretrains(inbox):
+    (inbox.drop() / "appliance.yaml").write_text("pretrain: {then: tune}")
+
+    (job_id,) = inbox.settle()
+
+    assert inbox.store.find(job_id).kind == "pretrain"
+
+
+def test_recipe_that_names_a_folder_of_general_text_is_refused(inbox):
+    (inbox.drop() / "appliance.yaml").write_text("pretrain: {replay: /home/someone/letters}")
+
+    assert inbox.settle() == ()
+    assert "pretrain.replay" in inbox.store.find_drop("a").fault
+
+
 def test_wrong_recipe_is_told_and_tried_again_when_it_was_mended(inbox):
     recipe = inbox.drop() / "appliance.yaml"
     recipe.write_text("tune: {ranc: 4}")

@@ -93,10 +93,11 @@ def test_plan_that_cannot_be_read_is_no_plan(tmp_path, text):
     assert read_need(tmp_path) is None
 
 
-def test_need_is_the_sum_of_the_plan(tmp_path):
+@pytest.mark.parametrize("name", ["plan", "pretrain-plan"])
+def test_need_is_the_sum_of_the_plan(tmp_path, name):
     (tmp_path / "receipts").mkdir()
     plan = {"value": {"device": "cuda", "memory": {"a_bytes": 1, "b_bytes": 2, "peak_at": "loss"}}}
-    (tmp_path / "receipts" / "plan.json").write_text(json.dumps(plan))
+    (tmp_path / "receipts" / f"{name}.json").write_text(json.dumps(plan))
 
     assert read_need(tmp_path) == Need(device="cuda", num_bytes=3)
 

@@ -30,7 +30,7 @@ def test_corpus_between_keeps_about_sixty_steps_an_epoch():
 
 @pytest.mark.parametrize(("tokens", "epochs"), [(100, 2), (60_000, 2), (250_000, 2), (250_001, 1)])
 def test_more_text_means_fewer_epochs(tokens, epochs):
-    assert choose_epochs(tokens) == epochs
+    assert choose_epochs(tokens, TuneRecipe()) == epochs
 
 
 def test_recipe_fixes_the_epochs():
