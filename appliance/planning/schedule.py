@@ -148,7 +148,9 @@ def list_lengths(spec: BaseSpec, recipe: TuneRecipe, kind: str, text: Text) -> t
         return (recipe.sequence_length,)
     least = -(-max(longest, MIN_PACK_TOKENS) // PACK_STEP) * PACK_STEP
     least = max(longest, min(least, spec.context))
-    most = count_step_tokens(text.train_tokens) if text.train_tokens else max(PACK_TOKENS[kind])
+    most = max(PACK_TOKENS[kind])
+    if text.train_tokens:
+        most = count_step_tokens(text.train_tokens, recipe)
     lengths = {min(length, spec.context) for length in PACK_TOKENS[kind] if length <= most}
     fitting = {length for length in lengths if length >= longest}
     if longest or not fitting:

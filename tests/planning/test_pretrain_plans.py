@@ -2,7 +2,8 @@
 
 import pytest
 
-from appliance.planning.rungs import climb, list_methods
+from appliance.planning.methods import list_methods
+from appliance.planning.rungs import climb
 from appliance.planning.schedule import plan_steps
 from appliance.planning.worth import judge_corpus
 from appliance.recipe import PretrainRecipe, TuneRecipe
