@@ -66,7 +66,7 @@ def merge(
         losses[target] = measure_loss(wrap_model(model), held_out)
         if losses[target] <= min(losses.values()):
             best = target
-            _write(model, stage.folder / "model", Path(spec.folder))
+            write_merged(model, stage.folder / "model", Path(spec.folder))
         del model
     if not all(loss < float("inf") for loss in losses.values()):
         raise ExportError(
@@ -107,7 +107,7 @@ def _merge_into(
     return method.merge(method.restore(base, weights)).eval()
 
 
-def _write(model: PreTrainedModel, folder: Path, base: Path) -> None:
+def write_merged(model: PreTrainedModel, folder: Path, base: Path) -> None:
     """Write a plain checkpoint; quantization must leave no trace in its configuration."""
     shutil.rmtree(folder, ignore_errors=True)
     if getattr(model.config, "quantization_config", None) is not None:

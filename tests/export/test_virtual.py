@@ -13,7 +13,7 @@ from appliance.dataset.template import FALLBACK_TEMPLATE, ChatTemplate, load_cha
 from appliance.dataset.tokenizer import load_tokenizer
 from appliance.errors import ExportError
 from appliance.export.compare import compare
-from appliance.export.merge import _write
+from appliance.export.merge import write_merged
 from appliance.export.onnx import export_onnx
 from appliance.export.scorers import OnnxScorer, TorchScorer
 from appliance.export.virtual import add_virtual_tokens
@@ -43,7 +43,7 @@ def attach() -> DecoderModel:
 def build_graph() -> Path:
     """That model, merged and exported in fp32."""
     stage = make_stage(get_run(), "virtual")
-    _write(prompt.merge(attach().module), stage.folder / "model", EMBEDDED)
+    write_merged(prompt.merge(attach().module), stage.folder / "model", EMBEDDED)
     export = export_onnx(
         describe_merged(stage.folder / "model"), ExportChoice(precision="fp32"), stage
     )
