@@ -86,9 +86,9 @@ class TextCache:
             if self._database is None:
                 return None
             try:
-                row = self._database.execute(
-                    "UPDATE texts SET was_used = 1 WHERE key = ? RETURNING body", (key,)
-                ).fetchone()
+                ask = "SELECT body FROM texts WHERE key = ?"
+                row = self._database.execute(ask, (key,)).fetchone()
+                self._database.execute("UPDATE texts SET was_used = 1 WHERE key = ?", (key,))
                 body = json.loads(zlib.decompress(row[0])) if row else None
             except (sqlite3.Error, zlib.error, ValueError):
                 self._give_up()

@@ -155,6 +155,9 @@ class Conversions:
                 continue
             try:
                 with self._open(entry) as file:
+                    if not _is_as_listed(os.fstat(file), _Task(entry=entry)):
+                        yield _Task(entry=entry, failure=_make_failure(_CHANGED))
+                        continue
                     sha256 = hash_descriptor(file)
                     with _borrow(free) as converter:
                         reply = converter.list_archive(file, self._limits.seconds)

@@ -186,6 +186,15 @@ def test_file_that_changes_after_it_was_listed_is_left_out(
     assert any(part in failure.reason for part in reason.split("|"))
 
 
+def test_archive_that_becomes_a_pipe_is_left_out(docs: Path, tmp_path: Path):
+    (docs / "a.zip").write_bytes(b"PK\x03\x04")
+    entries = list_entries(docs)
+    make_pipe(docs / "a.zip")
+    made, _ = read_entries(docs, tmp_path / "run", iter(entries))
+    failure = made[0].reply
+    assert isinstance(failure, ConversionFailure) and "it changed while" in failure.reason
+
+
 def test_file_that_changes_while_it_is_read_is_left_out(docs: Path, tmp_path: Path):
     path = docs / "live.md"
     path.write_text("A line of a journal. " * 1_000)
