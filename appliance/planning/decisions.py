@@ -196,7 +196,7 @@ def _decide_allocator(rung: Rung) -> Decision:
         name="returns_memory",
         value="yes" if is_returned else "no",
         by="planner",
-        reason="freed memory goes back at once: less is held, a tenth slower"
+        reason="freed memory goes back at once: less is held, and it is slower"
         if is_returned
         else "there is plenty: freed memory is kept for the next step, which is faster",
     )

@@ -106,7 +106,7 @@ class TrainPlan(Value):
         tunes_embeddings: whether embeddings and head learn whole (low-rank methods).
         recompute: whether activations are computed twice to save memory.
         returns_memory: whether freed memory goes back to the system at once (CPU): several times
-            less is held, at a tenth fewer tokens a second.
+            less is held, at fewer tokens a second (a tenth to a third).
         sequence_length: tokens of a pack: the micro-batch.
         packs_per_step: packs whose gradients make one optimizer update.
         num_epochs: times the training split is read at most.
