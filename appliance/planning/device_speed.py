@@ -6,28 +6,38 @@ from dataclasses import dataclass
 
 from appliance.values import Cpu, Gpu, Hardware, MeasuredRates
 
-PRODUCT_SHARE = {"cpu": 0.8, "cuda": 0.7}
+PRODUCT_SHARE = {"cpu": 0.9, "cuda": 0.7}
 """Part of the measured speed of large matrix products that those of training reach.
 
-Source: cpu: `scripts/bench planner`. cuda: not measured here; 70 % of a measured rate, for
-8 B at packs of 4,096 tokens tuned programs reach 45 to 68 % of the data sheet.
+Source: cpu: 107 M, qlora, packs of 512, by torch's profiler, one quiet x86-64 core, 2026-11-23; so
+are the next three, and `scripts/bench planner --only time` holds them against others. cuda: not
+measured here; 70 % of a measured rate, for 8 B at packs of 4,096 tokens tuned programs reach 45 to
+68 % of the data sheet.
 """
+
+ATTENTION_SHARE = {"cpu": 0.3, "cuda": 0.7}
+"""The same for attention, whose operations are counted over half of an example: on a CPU the other
+half is computed, too, and in smaller blocks."""
+
+FRESH_BYTES_PER_SECOND = 2.5e9
+"""Speed at which a CPU gets memory new from the system: 1.5 to 1.8 us for a page of 4 KiB, in a
+virtual machine."""
 
 DATA_SHEET_SHARE = 0.6
 """Part of a data sheet's matrix speed that a card was measured to reach by large products; 80 % on
 an H100, 87 % on an A100 (public measurements), less where the power limit holds it down."""
 
-STREAM_SHARE = {"cpu": 1.0, "cuda": 0.8}
+STREAM_SHARE = {"cpu": 0.8, "cuda": 0.8}
 """Part of the measured memory speed that operations between products reach."""
 
 CPU_STREAM_BYTES = 6e9
 """Memory speed of a core where none was measured, in bytes a second; assumed."""
 
-UNPACK_FLOPS = 200
+UNPACK_FLOPS = 120
 """Unpacking a weight from NF4 on a CPU takes as long as so many operations of a matrix product.
 
-Source: 3 ns a weight where a product runs at 71 GFLOP/s (one x86-64 core, bitsandbytes 0.50,
-2026-11-23): bitsandbytes has no vector code for it without AVX-512.
+Source: 0.9 ns a weight where a product runs at 144 GFLOP/s (AVX-512, bitsandbytes 0.50). Without
+AVX-512 bitsandbytes has no vector code for it: 200.
 """
 
 UNPACK_BYTES = 2.516
@@ -63,15 +73,19 @@ class DeviceSpeed:
 
     Attributes:
         flops_per_second: of matrix products.
+        attention_per_second: FLOPs of attention.
         bytes_per_second: of its memory.
         unpacked_per_second: weights that are unpacked from NF4.
+        fresh_bytes_per_second: of memory that comes new from the system.
         call_seconds: of a call.
         hides_calls: whether calls run ahead of the work.
     """
 
     flops_per_second: float
+    attention_per_second: float
     bytes_per_second: float
     unpacked_per_second: float
+    fresh_bytes_per_second: float
     call_seconds: float
     hides_calls: bool
 
@@ -82,8 +96,10 @@ def find_cpu_speed(cpu: Cpu, rates: MeasuredRates | None = None) -> DeviceSpeed:
     stream = rates.memory_bytes_per_second if rates else CPU_STREAM_BYTES * cpu.num_cores
     return DeviceSpeed(
         flops_per_second=PRODUCT_SHARE["cpu"] * flops,
+        attention_per_second=ATTENTION_SHARE["cpu"] * flops,
         bytes_per_second=STREAM_SHARE["cpu"] * stream,
         unpacked_per_second=flops / UNPACK_FLOPS,
+        fresh_bytes_per_second=FRESH_BYTES_PER_SECOND,
         call_seconds=CALL_SECONDS["cpu"],
         hides_calls=False,
     )
@@ -99,8 +115,10 @@ def find_gpu_speed(gpu: Gpu, rates: MeasuredRates | None = None) -> DeviceSpeed:
     stream *= STREAM_SHARE["cuda"]
     return DeviceSpeed(
         flops_per_second=PRODUCT_SHARE["cuda"] * flops,
+        attention_per_second=ATTENTION_SHARE["cuda"] * flops,
         bytes_per_second=stream,
         unpacked_per_second=stream / UNPACK_BYTES,
+        fresh_bytes_per_second=FRESH_BYTES_PER_SECOND,
         call_seconds=CALL_SECONDS["cuda"],
         hides_calls=True,
     )

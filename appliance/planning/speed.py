@@ -20,8 +20,11 @@ from appliance.planning.work import (
     FORWARD_OPERATIONS,
     FORWARD_TRAFFIC,
     UPDATE_BYTES,
+    count_attention,
     count_flops,
+    count_forward_attention,
     count_forward_flops,
+    count_fresh,
     count_operations,
     count_traffic,
     count_unpacked,
@@ -96,9 +99,12 @@ class Workload:
 def estimate_learning(spec: BaseSpec, training: Training, speed: DeviceSpeed) -> float:
     """Tokens of training that are read a second, in full packs."""
     tokens = training.sequence_length
-    work = tokens * count_flops(spec, training) / speed.flops_per_second
+    attention = count_attention(spec, training)
+    work = tokens * (count_flops(spec, training) - attention) / speed.flops_per_second
+    work += tokens * attention / speed.attention_per_second
     work += tokens * count_traffic(spec, training) / speed.bytes_per_second
     work += count_unpacked(spec, training) / speed.unpacked_per_second
+    work += count_fresh(spec, training) / speed.fresh_bytes_per_second
     update = UPDATE_BYTES * count_trainable(spec, training) / training.packs_per_step
     work += update / speed.bytes_per_second
     calls = count_operations(spec, training) * speed.call_seconds
@@ -109,7 +115,9 @@ def estimate_reading(spec: BaseSpec, training: Training, speed: DeviceSpeed) -> 
     """Tokens that are read a second, in full packs, with nothing learned."""
     tokens = training.sequence_length
     moved = spec.num_layers * sum_traffic(FORWARD_TRAFFIC, spec) * training.compute_bytes
-    work = tokens * count_forward_flops(spec, training) / speed.flops_per_second
+    attention = count_forward_attention(spec, training)
+    work = tokens * (count_forward_flops(spec, training) - attention) / speed.flops_per_second
+    work += tokens * attention / speed.attention_per_second
     work += tokens * moved / speed.bytes_per_second
     if training.is_quantized:
         work += count_linear(spec) / speed.unpacked_per_second

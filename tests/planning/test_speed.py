@@ -13,7 +13,9 @@ from appliance.planning.speed import (
 from appliance.planning.training import Training
 from appliance.planning.work import (
     UPDATE_BYTES,
+    count_attention,
     count_flops,
+    count_fresh,
     count_operations,
     count_traffic,
     count_unpacked,
@@ -56,16 +58,22 @@ def test_seconds_of_a_pack_are_those_of_its_parts():
     spec = make_spec("embedded")
     speed = DeviceSpeed(
         flops_per_second=1e11,
+        attention_per_second=3e10,
         bytes_per_second=1e10,
         unpacked_per_second=1e9,
+        fresh_bytes_per_second=2e9,
         call_seconds=1e-5,
         hides_calls=False,
     )
-    products = 1024 * count_flops(spec, QLORA) / 1e11
+    attention = count_attention(spec, QLORA)
+    products = 1024 * ((count_flops(spec, QLORA) - attention) / 1e11 + attention / 3e10)
     moved = (1024 * count_traffic(spec, QLORA) + UPDATE_BYTES * 299_008 / 2) / 1e10
     unpacked, calls = count_unpacked(spec, QLORA) / 1e9, 1e-5 * count_operations(spec, QLORA)
     whole = products + moved + unpacked + calls
     assert estimate_learning(spec, QLORA, speed) == pytest.approx(1024 / whole)
+    given_back = dataclasses.replace(QLORA, returns_memory=True)
+    fresh = count_fresh(spec, given_back) / 2e9
+    assert estimate_learning(spec, given_back, speed) == pytest.approx(1024 / (whole + fresh))
     hidden = dataclasses.replace(speed, hides_calls=True)
     work = max(products + moved + unpacked, calls)
     assert estimate_learning(spec, QLORA, hidden) == pytest.approx(1024 / work)

@@ -5,7 +5,14 @@ import dataclasses
 import pytest
 
 from appliance.planning.training import Training
-from appliance.planning.work import count_flops, count_forward_flops, count_traffic, count_unpacked
+from appliance.planning.work import (
+    count_attention,
+    count_flops,
+    count_forward_flops,
+    count_fresh,
+    count_traffic,
+    count_unpacked,
+)
 from tests.planning.machines import make_spec
 
 
@@ -54,3 +61,26 @@ def test_adapter_costs_less_than_qlora_and_less_again_with_a_cached_trunk():
     assert costs == sorted(costs, reverse=True)
     trunk = count_forward_flops(spec, adapter, with_head=False) / 2  # the lower half of the layers
     assert costs[1] - costs[2] == trunk
+
+
+def test_attention_is_a_part_of_all_operations_and_grows_with_examples():
+    spec = make_spec("llama-3.1-8b")
+    for method in ("qlora", "adapter", "full"):
+        for recompute in (False, True):
+            short, long = (
+                Training(
+                    method=method, sequence_length=1024, recompute=recompute, mean_example=length
+                )
+                for length in (64, 512)
+            )
+            more = count_attention(spec, long) - count_attention(spec, short)
+            assert 0 < count_attention(spec, short) < count_flops(spec, short)
+            assert count_flops(spec, long) - count_flops(spec, short) == pytest.approx(more)
+
+
+def test_memory_comes_new_only_where_freed_memory_is_given_back():
+    spec = make_spec("embedded")
+    kept = Training(method="qlora", sequence_length=512)
+    given_back = Training(method="qlora", sequence_length=512, returns_memory=True)
+    assert count_fresh(spec, kept) == 0
+    assert count_fresh(spec, given_back) > 4 * count_unpacked(spec, given_back)
