@@ -82,8 +82,8 @@ def list_moments(spec: BaseSpec, training: Training) -> tuple[Moment, ...]:
 
 def find_family(training: Training) -> Family:
     """Which weights learn decides what has to be saved."""
-    if training.method == "full":
-        return "full"
+    if training.method in ("full", "prompt"):
+        return "full" if training.method == "full" else "frozen"
     return "bottleneck" if training.method == "adapter" else "low-rank"
 
 
@@ -160,7 +160,7 @@ def _count_layer(spec: BaseSpec, training: Training) -> int:
         wide += width + 4 * training.rank
     elif family == "full":
         narrow += 4 * width + queries + inner
-    else:
+    elif family == "low-rank":
         shared = training.compute_bytes == 4 or is_fused(spec)
         wide += (2 if shared else 5) * width + queries + inner
         wide += count_linear_layers(spec) * training.rank
@@ -173,7 +173,7 @@ def _count_layer(spec: BaseSpec, training: Training) -> int:
 def _count_first(spec: BaseSpec, training: Training) -> int:
     """Bytes that the lowest layer with weights that learn saves for a token."""
     family = find_family(training)
-    if family == "full":
+    if family in ("full", "frozen"):
         return _count_layer(spec, training)
     if family == "bottleneck":
         return 4 * spec.width + 16 * training.rank

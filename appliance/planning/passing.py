@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Family = Literal["low-rank", "bottleneck", "full"]
+Family = Literal["low-rank", "bottleneck", "full", "frozen"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +29,12 @@ class Passing:
     has_matrix: bool = False
 
 
-FINAL_NORM = {"low-rank": (20, 20), "bottleneck": (20, 20), "full": (16, 18)}
+FINAL_NORM: dict[Family, tuple[int, int]] = {
+    "low-rank": (20, 20),
+    "bottleneck": (20, 20),
+    "full": (16, 18),
+    "frozen": (20, 20),
+}
 """Backward pass of the final norm, times D for a token: in fp32, in bfloat16."""
 
 PASSING: dict[tuple[Family, int, bool], tuple[Passing, ...]] = {
@@ -46,6 +51,10 @@ PASSING: dict[tuple[Family, int, bool], tuple[Passing, ...]] = {
         Passing(width=8, inner=4, rank=-4),
         Passing(width=-2, rank=-4, has_matrix=True),
     ),
+    ("frozen", 4, False): (Passing(inner=8), Passing(inner=4, has_matrix=True)),
+    ("frozen", 4, True): (Passing(width=-4, inner=12), Passing(width=-4, inner=4, has_matrix=True)),
+    ("frozen", 2, False): (Passing(width=-2, inner=4), Passing(width=-2, has_matrix=True)),
+    ("frozen", 2, True): (Passing(width=-2, inner=4), Passing(width=-2, has_matrix=True)),
     ("bottleneck", 4, False): (
         Passing(inner=12, rank=-16),
         Passing(inner=4, rank=-16, has_matrix=True),

@@ -19,6 +19,7 @@ CASES = [
     ("qwen3", True, "lora", False, "bfloat16", 1, False),
     ("llama", False, "adapter", False, "float32", 1, False),
     ("qwen3", True, "full", True, "bfloat16", 1, False),
+    ("llama", False, "prompt", True, "float32", 2, False),
 ]
 
 
