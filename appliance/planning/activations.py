@@ -101,13 +101,6 @@ def count_saved(spec: BaseSpec, training: Training) -> int:
     return (layers - 1) * _count_layer(spec, training) + first + ends
 
 
-def count_trunk_cache(spec: BaseSpec, training: Training, num_tokens: int) -> int:
-    """Bytes on disk of the hidden states below the first bottleneck; 0 without such a cache."""
-    if not training.caches_trunk or training.method != "adapter":
-        return 0
-    return num_tokens * spec.width * training.compute_bytes
-
-
 def count_loss(spec: BaseSpec, training: Training) -> int:
     """Bytes alive in the loss: hidden states, their gradients, chunks of logits, the head.
 

@@ -57,13 +57,14 @@ def record_run(path: Path, plan: TrainPlan, tuned: TunedModel) -> None:
     Raises:
         OSError: the file cannot be written.
     """
+    cached_bytes = tuned.planned_memory_bytes - plan.memory.total_bytes
     note = RunNote(
         kind="cpu" if plan.device == "cpu" else "cuda",
         method=plan.method,
         returns_memory=plan.returns_memory,
         planned_bytes=plan.memory.total_bytes - plan.memory.corrected_bytes,
         moving_bytes=plan.memory.moving_bytes,
-        measured_bytes=tuned.peak_memory_bytes,
+        measured_bytes=tuned.peak_memory_bytes - cached_bytes,
         planned_tokens_per_second=plan.speed.tokens_per_second / plan.speed.correction
         if plan.speed
         else 0.0,

@@ -13,6 +13,7 @@ from appliance.planning.schedule import (
     count_steps_per_epoch,
 )
 from appliance.planning.speed import RATE_TRIALS
+from appliance.planning.trunk import count_cache_bytes
 from appliance.recipe import PretrainRecipe, TuneRecipe
 from appliance.units import format_bytes, format_count
 from appliance.values import Decider, Decision, Hardware, PlanTerms
@@ -52,6 +53,8 @@ def list_decisions(
             reason="" if recipe.threads != "auto" else "all cores that this process may use",
         ),
     ]
+    if training.method == "adapter":
+        rows.append(_decide_cache(rung, recipe, text, terms))
     if training.kind == "cpu":
         rows.append(_decide_allocator(rung))
     return tuple(rows)
@@ -187,6 +190,20 @@ def _decide_rate(recipe: TuneRecipe, terms: PlanTerms) -> Decision:
         value=f"{recipe.lr:.1e}",
         by=_find_decider("tune.lr", True, terms),
         reason=f"saves {RATE_TRIALS} trials; whether it is a good one is not tried",
+    )
+
+
+def _decide_cache(rung: Rung, recipe: TuneRecipe, text: Text, terms: PlanTerms) -> Decision:
+    size = format_bytes(count_cache_bytes(rung.spec, rung.training, text.train_tokens))
+    if rung.cache == "off":
+        reason = f"read once, or {size} fit neither RAM nor disk"
+    else:
+        reason = f"{size} of hidden states; the lower layers run in one epoch alone"
+    return Decision(
+        name="tune.cache_hidden_states",
+        value=rung.cache,
+        by=_find_decider("tune.cache_hidden_states", recipe.cache_hidden_states != "auto", terms),
+        reason=reason,
     )
 
 

@@ -18,6 +18,7 @@ from appliance.planning.methods import tunes_embeddings, tunes_head
 from appliance.planning.schedule import Text, list_lengths, plan_steps
 from appliance.planning.speed import estimate_learning
 from appliance.planning.training import Training
+from appliance.planning.trunk import CachePlace, place_cache
 from appliance.recipe import TuneRecipe
 from appliance.units import format_bytes, format_count
 from appliance.values import (
@@ -44,6 +45,7 @@ class Rung:
     Attributes:
         export_bytes: RAM that the stages after training need.
         shortage: what is missing, in numbers; "" when it fits.
+        cache: where adapter tuning keeps hidden states of its trunk.
         others: pack lengths and recomputation that were not taken, with the reason.
     """
 
@@ -55,6 +57,7 @@ class Rung:
     disk_bytes: int
     export_bytes: int
     shortage: str
+    cache: CachePlace = "off"
     others: tuple[Rejected, ...] = ()
 
     @property
@@ -106,6 +109,8 @@ def climb(
             hardware,
             device,
             terms,
+            recipe=recipe,
+            text=text,
         )
         for length in list_lengths(spec, recipe, device.kind, text)
         for recompute in (False, True)
@@ -123,6 +128,9 @@ def measure_rung(
     hardware: Hardware,
     device: Device,
     terms: PlanTerms = NO_TERMS,
+    *,
+    recipe: TuneRecipe | None = None,
+    text: Text = NO_TEXT,
 ) -> Rung:
     """What one way to train needs, how fast it is, and what is missing.
 
@@ -132,8 +140,23 @@ def measure_rung(
     if training.kind == "cpu" and memory.total_bytes > KEEP_MEMORY_SHARE * device.limit_bytes:
         training = replace(training, returns_memory=True)
         memory = estimate_memory(spec, training, terms.notes)
-    learned = estimate_learning(spec, training, find_speed(hardware, device.gpu, terms.rates))
     disk_bytes, export_bytes = estimate_disk(spec, training), estimate_export(spec)
+    cache: CachePlace = "off"
+    if recipe is not None and text.train_tokens:
+        num_epochs = plan_steps(text.train_tokens, training.sequence_length, recipe).num_epochs
+        held = memory.total_bytes if training.kind == "cpu" else 0
+        cache = place_cache(
+            spec,
+            training,
+            recipe,
+            text.train_tokens,
+            num_epochs,
+            left_memory_bytes=hardware.memory_bytes - held,
+            left_disk_bytes=hardware.disk_free_bytes - disk_bytes,
+        )
+        if cache != "off":
+            training = replace(training, trunk_share=1 / num_epochs)
+    learned = estimate_learning(spec, training, find_speed(hardware, device.gpu, terms.rates))
     return Rung(
         spec=spec,
         training=training,
@@ -142,6 +165,7 @@ def measure_rung(
         device=device,
         disk_bytes=disk_bytes,
         export_bytes=export_bytes,
+        cache=cache,
         shortage=find_shortage(memory, disk_bytes, hardware, device, terms)
         or find_export_shortage(export_bytes, spec, hardware),
     )

@@ -24,8 +24,8 @@ class Training:
         tries_rates: learning rates are tried first, from a copy of what learns.
         mean_example: tokens of an example on the average; attention stays inside an example. 0
             takes a pack as one example.
-        caches_trunk: adapter tuning keeps the hidden states below the first bottleneck from the
-            first epoch on. A formula only: the loop cannot do it yet, and no plan turns it on.
+        trunk_share: part of the passes in which adapter tuning runs its frozen trunk: less than 1
+            where hidden states are kept from the first epoch on (`planning/trunk.py`).
     """
 
     method: Method
@@ -40,7 +40,7 @@ class Training:
     packs_per_step: int = 2
     tries_rates: bool = False
     mean_example: int = 0
-    caches_trunk: bool = False
+    trunk_share: float = 1.0
 
     @property
     def kind(self) -> str:

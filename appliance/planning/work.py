@@ -90,7 +90,7 @@ def count_flops(spec: BaseSpec, training: Training) -> float:
     learned = 6 * count_trainable(spec, training)
     if training.method == "adapter":
         share = count_adapted_layers(spec) / spec.num_layers
-        trunk = 0.0 if training.caches_trunk else (1 - share) * layers
+        trunk = training.trunk_share * (1 - share) * layers
         upper = share * (layers + 2 * linear + attention * 5 / 7 + again)
         return trunk + upper + 4 * head + learned
     return 4 * linear + 4 * head + learned + attention + again
@@ -103,7 +103,7 @@ def count_attention(spec: BaseSpec, training: Training) -> float:
     if training.method != "adapter":
         return learned
     share = count_adapted_layers(spec) / spec.num_layers
-    trunk = 0.0 if training.caches_trunk else (1 - share) * forward
+    trunk = training.trunk_share * (1 - share) * forward
     return trunk + share * learned
 
 
@@ -125,7 +125,7 @@ def count_traffic(spec: BaseSpec, training: Training) -> float:
     forward = sum_traffic(FORWARD_TRAFFIC, spec)
     if training.method == "adapter":
         upper = count_adapted_layers(spec)
-        below = 0 if training.caches_trunk else layers - upper
+        below = training.trunk_share * (layers - upper)
         again = upper if training.recompute else 0
         total = upper * numbers + (below + again) * forward
     else:
@@ -151,7 +151,7 @@ def count_unpacked(spec: BaseSpec, training: Training) -> int:
     linear, again = count_linear(spec), 1 if training.recompute else 0
     if training.method == "adapter":
         share = count_adapted_layers(spec) / spec.num_layers
-        trunk = 0.0 if training.caches_trunk else 1 - share
+        trunk = training.trunk_share * (1 - share)
         return round(linear * (trunk + share * (2 + again)))
     return linear * (2 + again)
 

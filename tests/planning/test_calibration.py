@@ -91,7 +91,7 @@ def test_notes_survive_and_are_private(tmp_path):
     path = tmp_path / "cache" / "runs.json"
     plan = make_plan(make_hardware(), BaseChoice(spec=SPEC), make_dataset(), TuneRecipe())
     for _ in range(MAX_NOTES + 2):
-        record_run(path, plan, make_tuned(plan.memory.total_bytes + MIB))
+        record_run(path, plan, make_tuned(plan, MIB, cached_bytes=5 * MIB))
     record_probe(path, "cpu", 9 * MIB)
     notes = load_notes(path)
     assert len(notes.runs) == MAX_NOTES
@@ -103,7 +103,7 @@ def test_notes_survive_and_are_private(tmp_path):
 def test_recorded_run_moves_the_next_plan_to_what_was_measured(tmp_path):
     path, choice = tmp_path / "runs.json", BaseChoice(spec=SPEC)
     first = make_plan(make_hardware(), choice, make_dataset(), TuneRecipe())
-    record_run(path, first, make_tuned(first.memory.total_bytes + 30 * MIB))
+    record_run(path, first, make_tuned(first, 30 * MIB))
     terms = PlanTerms(notes=load_notes(path))
     second = make_plan(make_hardware(), choice, make_dataset(), TuneRecipe(), terms)
     assert second.memory.total_bytes == pytest.approx(first.memory.total_bytes + 30 * MIB, abs=2)
@@ -118,7 +118,9 @@ def test_missing_and_torn_notes_are_none(tmp_path):
     assert load_notes(torn) == RunNotes()
 
 
-def make_tuned(peak_bytes: int) -> TunedModel:
+def make_tuned(plan, extra_bytes: int, cached_bytes: int = 0) -> TunedModel:
+    """A run that took more than planned, and kept hidden states beside."""
+    planned = plan.memory.total_bytes + cached_bytes
     return TunedModel(
         folder="tune/weights",
         method="qlora",
@@ -130,8 +132,8 @@ def make_tuned(peak_bytes: int) -> TunedModel:
         num_labels=1,
         start_loss=5.0,
         held_out_loss=4.0,
-        peak_memory_bytes=peak_bytes,
-        planned_memory_bytes=0,
+        peak_memory_bytes=planned + extra_bytes,
+        planned_memory_bytes=planned,
         tokens_per_second=500.0,
         seconds=1.0,
     )

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from appliance.planning.activations import count_loss, count_trunk_cache
+from appliance.planning.activations import count_loss
 from appliance.planning.handover import estimate_export
 from appliance.planning.memory import estimate_memory, estimate_weights
 from appliance.planning.training import (
@@ -121,13 +121,6 @@ def test_chunks_of_logits_do_not_grow_with_the_pack():
         count_loss(spec, Training(method="lora", sequence_length=length)) for length in (1024, 4096)
     )
     assert long - short == 3 * 3072 * 1024 * 4  # hidden states alone
-
-
-def test_trunk_cache_is_a_hidden_state_for_a_token():
-    spec = make_spec("embedded")
-    training = Training(method="adapter", sequence_length=512, caches_trunk=True)
-    assert count_trunk_cache(spec, training, 1000) == 1000 * 256 * 4
-    assert count_trunk_cache(spec, Training(method="adapter", sequence_length=512), 1000) == 0
 
 
 def test_export_needs_a_multiple_of_the_fp32_size():

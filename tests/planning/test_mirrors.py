@@ -1,7 +1,8 @@
 """The planner may not import torch, so it repeats constants of the loop: they have to agree."""
 
-from appliance.planning import activations, schedule, speed, training
-from appliance.tuning import loss, rates, tune
+from appliance.planning import activations, schedule, speed, training, trunk
+from appliance.tuning import hidden_cache, loss, rates, tune
+from appliance.tuning import trunk as tuning_trunk
 from appliance.tuning.method import QUANTIZED
 from appliance.tuning.methods import adapter
 
@@ -14,3 +15,5 @@ def test_planner_repeats_what_the_loop_does():
     assert schedule.TRIAL_STEPS == rates.PROBE_STEPS
     assert len(rates.RATES["qlora"]) == speed.RATE_TRIALS
     assert (speed.EVALUATIONS, speed.HELD_OUT_TOKENS) == (tune.EVALUATIONS, tune.HELD_OUT_TOKENS)
+    assert trunk.NUM_STATES == tuning_trunk.NUM_STATES
+    assert trunk.MEMORY_SHARE == hidden_cache.MEMORY_SHARE
