@@ -62,6 +62,7 @@ def do_job(kind: JobKind, recipe: Recipe, options: JobOptions, *, debug: bool) -
             "kind": kind,
             "priority": options.priority,
             "fresh": options.fresh,
+            "by_person": list_keys(options.settings, base),
         }
         _order(client, order, options)
         return

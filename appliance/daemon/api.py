@@ -7,7 +7,6 @@ only look and order: the control loop decides and starts.
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import traceback
 from collections.abc import Awaitable, Callable
@@ -15,8 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import anyio.to_thread
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -30,54 +28,22 @@ from appliance.daemon.access import (
     require_base,
     resolve_documents,
 )
+from appliance.daemon.bodies import JobOrder, read_body
+from appliance.daemon.folders import SAME_VERSION, explain_arriving, list_drops, take_documents
 from appliance.daemon.following import read_events
-from appliance.daemon.handover import name_copy, take_folder
+from appliance.daemon.handover import name_copy
 from appliance.daemon.orders import Order, locate_run, require_own_text, submit_order
 from appliance.daemon.service import Service
-from appliance.daemon.streams import RequestFile, stream_tar
+from appliance.daemon.streams import stream_tar
 from appliance.daemon.views import View, name_state, view_error, view_job
 from appliance.errors import ApplianceError, ServiceError
-from appliance.jobs import JobKind
 from appliance.queue.states import Done, Ended, Job, UnknownJobError
-from appliance.recipe import Recipe
-
-MAX_BODY_BYTES = 2**20
-"""Of a request with a JSON body; recipes are small."""
 
 MAX_ID = 2**63 - 1
 """Largest number that the queue can look for."""
 
 MAX_PRIORITY = 10
 """Of the jobs of users; administrators may go beyond."""
-
-
-class JobOrder(BaseModel):
-    """Body of POST /v1/jobs."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    key: str = Field(min_length=1, max_length=200)
-    documents: Path
-    base: str | None = Field(None, min_length=1)
-    recipe: Recipe = Recipe()
-    kind: JobKind = "tune"
-    priority: int = Field(0, ge=-100, le=100)
-    fresh: bool = False
-    is_handed_over: bool = False
-
-    @field_validator("documents")
-    @classmethod
-    def _check_documents(cls, value: Path) -> Path:
-        if not value.is_absolute():
-            raise PydanticCustomError("path", "it is the path of a folder, from / on")
-        return value
-
-    @field_validator("key", "documents", "base")
-    @classmethod
-    def _check_text(cls, value: str | Path | None) -> str | Path | None:
-        if "\0" in str(value):
-            raise PydanticCustomError("text", "it holds a character that no path has")
-        return value
 
 
 def make_app(service: Service) -> Starlette:
@@ -97,8 +63,8 @@ def make_app(service: Service) -> Starlette:
             route("/v1/jobs/{id:int}/events", _follow, "GET"),
             route("/v1/jobs/{id:int}/bundle", _send_bundle, "GET"),
             route("/v1/jobs/{id:int}/{verb}", _steer, "POST"),
-            route("/v1/documents", _take_documents, "PUT"),
-            route("/v1/inbox", _list_drops, "GET"),
+            route("/v1/documents", take_documents, "PUT"),
+            route("/v1/inbox", list_drops, "GET"),
         ],
         exception_handlers={HTTPException: _refuse_request},
     )
@@ -107,7 +73,7 @@ def make_app(service: Service) -> Starlette:
 async def _refuse_request(request: Request, exc: Exception) -> Response:
     """No such path, or not with this method."""
     assert isinstance(exc, HTTPException)
-    error = ServiceError(f"the service cannot do this: {exc.detail.lower()}", fix=_SAME_VERSION)
+    error = ServiceError(f"the service cannot do this: {exc.detail.lower()}", fix=SAME_VERSION)
     return JSONResponse(view_error(error), status_code=exc.status_code)
 
 
@@ -134,15 +100,12 @@ async def _answer(
         faults = "; ".join(
             f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in exc.errors()
         )
-        error = ServiceError("the request is not understood", why=faults, fix=_SAME_VERSION)
+        error = ServiceError("the request is not understood", why=faults, fix=SAME_VERSION)
         return JSONResponse(view_error(error), status_code=400)
     except ClientDisconnect:
         return Response(status_code=400)  # nobody reads it
     except Exception as exc:  # a shell: a message may quote what nobody else should see
         return JSONResponse(view_error(_note_fault(service, exc)), status_code=500)
-
-
-_SAME_VERSION = "use a command line of the same version as the service"
 
 
 def _note_fault(service: Service, exc: Exception) -> ApplianceError:
@@ -170,7 +133,7 @@ async def _list_jobs(service: Service, request: Request, peer: Peer) -> Response
         limit = min(1000, max(1, int(query.get("limit", "50"))))
         before = min(MAX_ID, int(query["before"])) if "before" in query else None
     except ValueError as exc:
-        raise ServiceError("limit and before are numbers", fix=_SAME_VERSION) from exc
+        raise ServiceError("limit and before are numbers", fix=SAME_VERSION) from exc
     owner = None if is_admin(peer, service.settings) else peer.uid
     jobs = await anyio.to_thread.run_sync(
         partial(
@@ -189,7 +152,7 @@ async def _list_jobs(service: Service, request: Request, peer: Peer) -> Response
 
 async def _submit(service: Service, request: Request, peer: Peer) -> Response:
     """Queue a job, once per `key`; 201 when it is new."""
-    body = JobOrder.model_validate_json(await _read_body(request))
+    body = JobOrder.model_validate_json(await read_body(request))
     if not is_admin(peer, service.settings):
         body.priority = min(body.priority, MAX_PRIORITY)
     return await anyio.to_thread.run_sync(_submit_order, service, body, peer)
@@ -213,13 +176,14 @@ def _submit_order(service: Service, body: JobOrder, peer: Peer) -> Response:
         priority=body.priority,
         fresh=body.fresh,
         kind=body.kind,
+        by_person=body.by_person,
     )
     if refusal and not (body.is_handed_over and copy.is_dir()):
         live = _find_live(service, locate_run(order, service.state.runs))
         if live is None:  # the client hands the folder over and asks again
             return JSONResponse(view_error(refusal), status_code=409)
     if copy in service.arriving:
-        raise _explain_arriving()
+        raise explain_arriving()
     job, is_new = submit_order(order, service.state.runs, service.store)
     if is_new:
         service.say(f"job {job.id}: submitted by uid {peer.uid}")
@@ -251,7 +215,7 @@ async def _steer(service: Service, request: Request, peer: Peer) -> Response:
     }
     if verb not in verbs:
         known = ", ".join(verbs)
-        raise ServiceError(f"jobs cannot {verb[:20]!r}", why=f"they can {known}", fix=_SAME_VERSION)
+        raise ServiceError(f"jobs cannot {verb[:20]!r}", why=f"they can {known}", fix=SAME_VERSION)
     job = await anyio.to_thread.run_sync(verbs[verb])
     service.say(f"job {job.id}: {verb} by uid {peer.uid}")
     service.wake()
@@ -289,66 +253,6 @@ async def _send_bundle(service: Service, request: Request, peer: Peer) -> Respon
     return StreamingResponse(stream_tar(folder), media_type="application/x-tar")
 
 
-async def _take_documents(service: Service, request: Request, peer: Peer) -> Response:
-    """Take a folder that the service cannot read where it is."""
-    source = request.query_params.get("source", "")
-    if not source:
-        raise ServiceError("the folder's own path is missing", fix=_SAME_VERSION)
-    copy = service.state.documents / str(peer.uid) / name_copy(source)
-    job = await anyio.to_thread.run_sync(_find_reader, service, copy)
-    if job is not None:
-        raise ServiceError(
-            f"job {job.id} works on an earlier copy of this folder",
-            why="changing it now would mix two versions",
-            fix=f"wait for it, or: appliance jobs cancel {job.id}",
-        )
-    if copy in service.arriving:
-        raise _explain_arriving()
-    service.arriving.add(copy)
-    try:
-        stream = io.BufferedReader(RequestFile(request))
-        take = partial(take_folder, keep_free_bytes=service.settings.min_free_disk_bytes)
-        num_files = await anyio.to_thread.run_sync(take, stream, copy, limiter=service.hands)
-    finally:
-        service.arriving.discard(copy)
-    service.say(f"documents: {num_files} files handed over by uid {peer.uid}")
-    return JSONResponse({"num_files": num_files}, status_code=201)
-
-
-def _explain_arriving() -> ServiceError:
-    return ServiceError(
-        "this folder is being handed over now",
-        why="another command of yours sends it",
-        fix="wait for that one, and run the same command again",
-    )
-
-
-async def _list_drops(service: Service, request: Request, peer: Peer) -> Response:
-    """Folders in the inbox: those of the peer, or all for an administrator."""
-    drops = await anyio.to_thread.run_sync(service.store.list_drops)
-    sees_all = is_admin(peer, service.settings)
-    rows = [
-        {"name": drop.name, "job": drop.job_id, "fault": drop.fault, "since": drop.since}
-        for drop in drops
-        if sees_all or _is_owner(service.state.inbox / drop.name, peer)
-    ]
-    return JSONResponse({"inbox": str(service.state.inbox), "folders": rows})
-
-
-def _is_owner(path: Path, peer: Peer) -> bool:
-    try:
-        return path.stat(follow_symlinks=False).st_uid == peer.uid
-    except OSError:  # it was taken away
-        return False
-
-
-def _find_reader(service: Service, copy: Path) -> Job | None:
-    for job in service.store.list_jobs(live_only=True, limit=None):
-        if json.loads(job.request)["documents"] == str(copy):
-            return job
-    return None
-
-
 async def _find_job(service: Service, request: Request, peer: Peer) -> Job:
     """The job that the path names; one of somebody else is not there."""
     job_id = min(MAX_ID, request.path_params["id"])
@@ -362,12 +266,3 @@ async def _find_job(service: Service, request: Request, peer: Peer) -> Job:
 
 def _view(service: Service, job: Job) -> View:
     return view_job(job, service.crew.find_attempt(job.id), service.memory.troubles.get(job.id, ""))
-
-
-async def _read_body(request: Request) -> bytes:
-    body = b""
-    async for block in request.stream():
-        body += block
-        if len(body) > MAX_BODY_BYTES:
-            raise ServiceError("the request is too large", why="recipes are small")
-    return body

@@ -26,6 +26,7 @@ class Order:
         priority: the highest starts first.
         fresh: forget what an earlier attempt at the same run did.
         kind: which line of the pipeline.
+        by_person: keys of the recipe that came from the command line, and "base".
     """
 
     key: str
@@ -36,6 +37,7 @@ class Order:
     priority: int = 0
     fresh: bool = False
     kind: JobKind = "tune"
+    by_person: tuple[str, ...] = ()
 
 
 def locate_run(order: Order, runs: Path) -> Path:
@@ -73,6 +75,7 @@ def submit_order(order: Order, runs: Path, store: Store) -> tuple[Job, bool]:
         recipe=order.recipe,
         run=str(run),
         fresh=order.fresh,
+        by_person=order.by_person,
     )
     return store.submit(
         key=f"{order.owner}:{order.key}",
