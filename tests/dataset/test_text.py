@@ -215,13 +215,19 @@ def test_general_text_that_judges_is_never_replayed(tmp_path):
 
 
 MEASURE = """
-import resource, sys
+import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from tests.dataset.test_text import tokenize_generated
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+def read_kib(field):  # of this program alone; rusage begins with the peak of whoever forked it
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1])
+
+before = read_kib("VmRSS")
 tokenize_generated(Path(sys.argv[1]), int(sys.argv[2]))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(read_kib("VmHWM") - before)
 """
 
 
@@ -263,4 +269,4 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path):
         done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
         return int(done.stdout.split()[-1])
 
-    assert measure(80) < 1.3 * measure(20)
+    assert 0 < measure(20) < 1.3 * measure(5)
