@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -39,6 +40,12 @@ def publish_folder(partial: Path, final: Path) -> None:
     shutil.rmtree(final, ignore_errors=True)
     partial.replace(final)
     sync(final.parent)
+
+
+def hash_file(path: Path) -> str:
+    """Sha256 of a file's content, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync(path: Path) -> None:

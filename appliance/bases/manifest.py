@@ -16,7 +16,7 @@ from appliance.bases.catalogue import Place
 from appliance.bases.config import read_json
 from appliance.bases.refusals import refuse_links
 from appliance.errors import BaseModelError
-from appliance.files import write_text
+from appliance.files import hash_file, write_text
 from appliance.units import MIB
 from appliance.values import Value
 
@@ -130,12 +130,6 @@ def read_manifest(folder: Path) -> BaseManifest:
             why="it is not a manifest of this version",
             fix="remove the base and add it again",
         ) from exc
-
-
-def hash_file(path: Path) -> str:
-    """Sha256 of a file's content, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_file(place: Place, file: BaseFile, path: Path | None) -> None:

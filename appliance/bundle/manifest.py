@@ -5,7 +5,6 @@ It is written last: a folder without it is no bundle. `pack.py` writes it, `veri
 
 from __future__ import annotations
 
-import hashlib
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,9 +78,3 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield from _walk(path)
         else:
             yield path
-
-
-def hash_file(path: Path) -> str:
-    """Sha256 of a file's content, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -25,12 +25,11 @@ from appliance.bundle.manifest import (
     MANIFEST,
     FileEntry,
     Manifest,
-    hash_file,
     list_files,
 )
 from appliance.bundle.provenance import DOCUMENTS, describe_build, list_documents
 from appliance.errors import ExportError
-from appliance.files import sync, write_text
+from appliance.files import hash_file, sync, write_text
 from appliance.recipe import Recipe
 from appliance.rundir import StageFolder
 from appliance.values import (

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from appliance.bundle.attest import Attested, countersign, read_attestation
 from appliance.bundle.keys import list_trusted, load_signing_key
-from appliance.bundle.manifest import ATTESTATION, MANIFEST, hash_file
+from appliance.bundle.manifest import ATTESTATION, MANIFEST
 from appliance.bundle.verify import find_bundle, verify_bundle
 from appliance.errors import BundleError, UsageError
-from appliance.files import write_text
+from appliance.files import hash_file, write_text
 
 
 def check_attestation(folder: Path, keys: Path, *, must_be_signed: bool) -> Attested | None:

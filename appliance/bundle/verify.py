@@ -17,10 +17,10 @@ from appliance.bundle.manifest import (
     MANIFEST,
     FileEntry,
     Manifest,
-    hash_file,
     list_files,
 )
 from appliance.errors import BundleError
+from appliance.files import hash_file
 
 _COPY_AGAIN = "copy the bundle again from where it was made, or make it again"
 

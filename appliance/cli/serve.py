@@ -118,8 +118,9 @@ def list_models(bundles: Sequence[Path]) -> list[ModelFolder]:
         BundleError: one is missing or damaged.
         UsageError: two have the same name.
     """
-    from appliance.bundle.manifest import MANIFEST, hash_file
+    from appliance.bundle.manifest import MANIFEST
     from appliance.bundle.verify import find_bundle, verify_bundle
+    from appliance.files import hash_file
     from appliance.serving.server import ModelFolder
 
     models: list[ModelFolder] = []

@@ -24,10 +24,11 @@ def verify(bundle: Path, signed: bool, as_json: bool) -> None:
     added is named, and the exit code is 10; so it is when a signature is wrong.
     """
     from appliance.bundle.keys import locate_keys
-    from appliance.bundle.manifest import MANIFEST, hash_file
+    from appliance.bundle.manifest import MANIFEST
     from appliance.bundle.signing import check_attestation, describe_signers
     from appliance.bundle.verify import find_bundle, verify_bundle
     from appliance.cli.output import print_json, print_row
+    from appliance.files import hash_file
     from appliance.units import format_bytes
 
     folder = find_bundle(bundle)

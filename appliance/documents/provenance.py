@@ -5,7 +5,6 @@ Answers come from the ledgers of the runs, by the hash of the bytes. Nothing is 
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from appliance.documents.conversions import hash_descriptor
 from appliance.documents.opening import open_below
 from appliance.documents.walk import Entry, list_entries, scan_folder
 from appliance.errors import DocumentsError
+from appliance.files import hash_file
 from appliance.values import FileVerdict, TokenVerdict, Value
 
 V = TypeVar("V", bound=Value)
@@ -179,8 +179,7 @@ def _is_unchanged(verdict: FileVerdict, entry: Entry, root: Path) -> bool:
 
 def _hash_file(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return hash_file(path)
     except FileNotFoundError:
         return ""
     except OSError as exc:

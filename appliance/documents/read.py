@@ -6,7 +6,6 @@ keeps; what becomes of it in `verdicts.py`. What needs all documents at once is 
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Generator
 from contextlib import closing
@@ -22,6 +21,7 @@ from appliance.documents.verdicts import Tally, judge, refuse_unopened
 from appliance.documents.walk import Entry, fingerprint_entries, list_entries
 from appliance.errors import DocumentsError, InterruptedRun
 from appliance.events import Progress
+from appliance.files import hash_file
 from appliance.recipe import DocumentsRecipe
 from appliance.rundir import StageFolder
 from appliance.units import MIB
@@ -69,7 +69,7 @@ def read_corpus(folder: DocumentsFolder, recipe: DocumentsRecipe, stage: StageFo
         num_secrets_masked=tally.masked.total(),
         masked=dict(sorted(tally.masked.items())),
         num_boilerplate_lines=settled.num_boilerplate_lines,
-        sha256=_hash_file(stage.folder / "documents.jsonl"),
+        sha256=hash_file(stage.folder / "documents.jsonl"),
     )
 
 
@@ -181,8 +181,3 @@ def _nothing_readable(folder: DocumentsFolder, ledger_path: Path) -> DocumentsEr
         why="; ".join(f"{number:,} x {reason}" for (reason, _), number in common),
         fix=common[0][0][1],
     )
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

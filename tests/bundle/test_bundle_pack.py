@@ -4,9 +4,10 @@ import pytest
 from exported_model import build, get_folder
 from packed_bundle import BASE, PARITY, SECRET, make_other_stage, pack_again
 
-from appliance.bundle.manifest import Manifest, hash_file
+from appliance.bundle.manifest import Manifest
 from appliance.bundle.verify import verify_bundle
 from appliance.errors import ExportError
+from appliance.files import hash_file
 
 
 def test_pack_puts_model_reports_card_and_manifest_together(packed):

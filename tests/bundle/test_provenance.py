@@ -9,7 +9,7 @@ from jsonschema import Draft7Validator
 from packed_bundle import BASE, SECRET
 from referencing import Registry, Resource
 
-from appliance.bundle.manifest import hash_file
+from appliance.files import hash_file
 
 
 def read(packed, name):

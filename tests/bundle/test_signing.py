@@ -27,10 +27,10 @@ from appliance.bundle.keys import (
     trust_key,
     write_pem,
 )
-from appliance.bundle.manifest import hash_file
 from appliance.bundle.signing import check_attestation, sign_bundle
 from appliance.bundle.verify import verify_bundle
 from appliance.errors import BundleError, UsageError
+from appliance.files import hash_file
 
 
 @pytest.fixture
