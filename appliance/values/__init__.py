@@ -60,6 +60,7 @@ from appliance.values.results import (
     TunedModel,
     TuneResult,
 )
+from appliance.values.verdict import Deployment, Gate, LeakReport, Verdict, Way, WayScore
 
 __all__ = [
     "BaseChoice",
@@ -72,12 +73,14 @@ __all__ = [
     "Dataset",
     "Decider",
     "Decision",
+    "Deployment",
     "Document",
     "DocumentsFolder",
     "EvalReport",
     "ExportChoice",
     "FileVerdict",
     "Finding",
+    "Gate",
     "GeneralScore",
     "GeneralSource",
     "Gpu",
@@ -86,6 +89,7 @@ __all__ = [
     "GpuSlice",
     "Hardware",
     "HeldOutQuestion",
+    "LeakReport",
     "Limits",
     "MeasuredRates",
     "MemoryEstimate",
@@ -113,4 +117,7 @@ __all__ = [
     "TunedModel",
     "Turn",
     "Value",
+    "Verdict",
+    "Way",
+    "WayScore",
 ]

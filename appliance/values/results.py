@@ -7,6 +7,7 @@ from typing import Literal
 from appliance.values.machine import Rejected
 from appliance.values.plan import Method
 from appliance.values.record import Value
+from appliance.values.verdict import LeakReport, Verdict, WayScore
 
 
 class RateTrial(Value):
@@ -118,6 +119,7 @@ class EvalReport(Value):
         answers_file: JSON lines of the generated answers; private, stays in the run.
         general: of continued pretraining: what was forgotten.
         terms: of continued pretraining: words of the domain; None where it has none of its own.
+        ways: how well each way of answering did, search included; empty where nobody was asked.
     """
 
     base: Score
@@ -133,6 +135,7 @@ class EvalReport(Value):
     answers_file: str
     general: GeneralScore | None = None
     terms: TermScore | None = None
+    ways: tuple[WayScore, ...] = ()
 
 
 class MergedModel(Value):
@@ -236,6 +239,8 @@ class TuneResult(Value):
         exported_loss: of the shipped graph, tuned_loss moved by what export cost on the sample.
         gain_kept: share of the gain that the shipped graph keeps; None when nothing was gained.
         pretraining: of a run that pretrained first: what that did, base against pretrained.
+        leaks: what could be extracted from the weights; None where it was not looked for.
+        verdict: whether to use the model.
         seconds: by stage; for a stage that an earlier attempt finished, what it took then.
     """
 
@@ -260,3 +265,5 @@ class TuneResult(Value):
     files: dict[str, int]
     tokens: dict[str, int]
     pretraining: EvalReport | None = None
+    leaks: LeakReport | None = None
+    verdict: Verdict | None = None
