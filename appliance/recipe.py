@@ -87,6 +87,12 @@ class TuneRecipe(_Section):
         description="Adapter tuning: run the frozen layers once per pack, and keep what they give; "
         "auto: from two epochs on, where it fits.",
     )
+    max_forgetting: float = Field(
+        0.25,
+        ge=0,
+        description="Rise of the loss on general text that is too much: well below it, general "
+        "text is read again; beyond it, the learning rate falls.",
+    )
     checkpoint_seconds: float = Field(
         30.0, gt=0, description="Time between checkpoints: what a power cut may cost."
     )
@@ -116,7 +122,10 @@ class PretrainRecipe(TuneRecipe):
         "", description="Folder of general text to read again; empty: the sample that ships."
     )
     max_forgetting: float = Field(
-        0.02, ge=0, description="Rise of the loss on general text above which a verdict is marked."
+        0.02,
+        ge=0,
+        description="Rise of the loss on general text that is too much: well below it, more of it "
+        "is read again; beyond it, the learning rate falls.",
     )
     num_terms: int = Field(
         300, ge=0, description="Rare words of the domain that are asked for, in held-out text."

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from appliance.dataset.blocks import split_blocks
 from appliance.dataset.divide import divide_units
+from appliance.dataset.encoder import HELD_OUT_TOKENS, Encoder
 from appliance.dataset.examples import Limits, SplitExamples, make_split
+from appliance.dataset.general_text import write_general
 from appliance.dataset.questions import choose_questions
 from appliance.dataset.split import SPLITS
 from appliance.dataset.template import ChatTemplate, load_chat_template
@@ -28,6 +30,16 @@ from appliance.values import BaseSpec, Corpus, Dataset, Document, Split, TokenVe
 _MIN_EXAMPLE_TOKENS = 512
 _CHAT_MARGIN = 128
 _MIN_DOCUMENTS = 3
+
+GENERAL_TOKENS = 8_192
+"""General text that tells what is forgotten.
+
+Source: rise of the loss on the first 2 k, 8 k and 30 k tokens after the sample was tuned: 26.5,
+28.5 and 26.8 %. November 2026.
+"""
+
+REPLAY_SHARE = 0.3
+"""General text that is at hand to be read again, as a part of the training split."""
 
 
 def build_dataset(
@@ -63,7 +75,8 @@ def build_dataset(
         chosen = [unit for unit in units if names[unit.number] == name]
         splits[name] = make_split(chosen, by_number, tokenizer, template, limits)
         values[name] = _write_split(name, splits[name], base, stage)
-    return _finish(splits, values, by_number, stage)
+    made = _finish(splits, values, by_number, stage)
+    return made.model_copy(update=_write_general(made, tokenizer, base, stage))
 
 
 def read_documents(path: Path) -> list[Document]:
@@ -126,6 +139,19 @@ def _write_split(name: str, made: SplitExamples, base: BaseSpec, stage: StageFol
         num_tokens=file.num_tokens,
         num_labels=int(file.count_labels().sum()),
     )
+
+
+def _write_general(
+    made: Dataset, tokenizer: TextTokenizer, base: BaseSpec, stage: StageFolder
+) -> dict[str, Split]:
+    """General text from the sample that ships: to judge by, and to read again."""
+    encoder = Encoder(tokenizer=tokenizer, window=min(base.context, HELD_OUT_TOKENS))
+    replayed = round(REPLAY_SHARE * made.train.num_tokens)
+    vocab = base.vocab_size
+    return {
+        "general": write_general("held_out", encoder, vocab, stage, max_tokens=GENERAL_TOKENS),
+        "replay": write_general("replay", encoder, vocab, stage, max_tokens=replayed),
+    }
 
 
 def _finish(

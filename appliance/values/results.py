@@ -31,6 +31,10 @@ class TunedModel(Value):
         utilisation: FLOPs of training as a part of what plain products reach here (HFU); None where
             hidden states were cached, for the FLOPs saved cannot be counted as used.
         num_returns: times that training fell ill and went back to a good checkpoint.
+        general_rise: of the loss on general text at the kept step, as a part of the base's; None
+            where it was not measured.
+        replay_share: general text that was read again at the end, a part of the documents'.
+        num_lowered: times that the learning rate was halved for forgetting.
     """
 
     folder: str
@@ -49,6 +53,9 @@ class TunedModel(Value):
     seconds: float
     utilisation: float | None = None
     num_returns: int = 0
+    general_rise: float | None = None
+    replay_share: float = 0.0
+    num_lowered: int = 0
 
 
 class Score(Value):
