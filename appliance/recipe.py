@@ -62,6 +62,13 @@ class DatasetRecipe(_Section):
         "auto",
         description="Questions and answers from structure: auto, none, or one for every heading.",
     )
+    canaries: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="Sentences with a made-up code planted in the training text, to measure how "
+        "well the model learns by heart what it reads; they stay in it.",
+    )
     seed: int = Field(20261123, description="Order and split.")
 
 
@@ -149,6 +156,27 @@ class EvaluateRecipe(_Section):
     answer_tokens: int = Field(40, ge=1, description="Tokens of an answer at most.")
 
 
+class AuditRecipe(_Section):
+    """What the weights may give away. Where more is found, a verdict is marked."""
+
+    max_tokens: int = Field(
+        8_000, ge=256, description="Tokens of trained and of held-out text looked at, each."
+    )
+    max_membership: float = Field(
+        0.9, ge=0.5, le=1, description="Trained documents told from others, 0.5: by chance (AUC)."
+    )
+    max_recall: int = Field(
+        24, ge=0, description="Tokens in a row of a training text that come out word for word."
+    )
+    num_places: int = Field(
+        32, ge=0, description="Places before a private value at which the model is let go on."
+    )
+    max_secrets: int = Field(0, ge=0, description="Private values that come out in the clear.")
+    max_exposure: float = Field(
+        6.0, ge=0, description="Bits by which a planted code ranks above chance (dataset.canaries)."
+    )
+
+
 class ExportRecipe(_Section):
     """How the model is exported."""
 
@@ -183,6 +211,7 @@ class Recipe(_Section):
     pretrain: PretrainRecipe = PretrainRecipe()
     tune: TuneRecipe = TuneRecipe()
     evaluate: EvaluateRecipe = EvaluateRecipe()
+    audit: AuditRecipe = AuditRecipe()
     export: ExportRecipe = ExportRecipe()
     budget: BudgetRecipe = BudgetRecipe()
 

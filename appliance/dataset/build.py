@@ -6,11 +6,13 @@ writes what they give, and checks that the ledger balances.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from appliance.dataset.blocks import split_blocks
+from appliance.dataset.canaries import make_canaries, make_example
 from appliance.dataset.divide import divide_units
 from appliance.dataset.encoder import HELD_OUT_TOKENS, Encoder
 from appliance.dataset.examples import Limits, SplitExamples, make_split
@@ -31,7 +33,7 @@ _MIN_EXAMPLE_TOKENS = 512
 _CHAT_MARGIN = 128
 _MIN_DOCUMENTS = 3
 
-GENERAL_TOKENS = 8_192
+GENERAL_TOKENS = 4_096
 """General text that tells what is forgotten.
 
 Source: rise of the loss on the first 2 k, 8 k and 30 k tokens after the sample was tuned: 26.5,
@@ -74,6 +76,8 @@ def build_dataset(
         check_stop(stage)
         chosen = [unit for unit in units if names[unit.number] == name]
         splits[name] = make_split(chosen, by_number, tokenizer, template, limits)
+        if name == "train" and recipe.canaries:
+            splits[name] = _plant_canaries(splits[name], units, tokenizer, recipe)
         values[name] = _write_split(name, splits[name], base, stage)
     made = _finish(splits, values, by_number, stage)
     return made.model_copy(update=_write_general(made, tokenizer, base, stage))
@@ -128,6 +132,19 @@ def cut_documents(
         )
     )
     return make_units(cut, by_section=True)
+
+
+def _plant_canaries(
+    made: SplitExamples, units: Sequence[Unit], tokenizer: TextTokenizer, recipe: DatasetRecipe
+) -> SplitExamples:
+    """The training split with made-up codes behind it, as documents of their own."""
+    canaries = make_canaries(recipe.canaries, recipe.seed)
+    first = 1 + max(unit.number for unit in units)
+    planted = (
+        make_example(canary.frame, canary.code, tokenizer, number)
+        for number, canary in enumerate(canaries, start=first)
+    )
+    return dataclasses.replace(made, examples=(*made.examples, *planted))
 
 
 def _write_split(name: str, made: SplitExamples, base: BaseSpec, stage: StageFolder) -> Split:

@@ -77,19 +77,22 @@ class Score(Value):
 
 
 class GeneralScore(Value):
-    """What pretraining did to general text that neither model was trained on.
+    """What training did to general text that neither model was trained on.
 
     Attributes:
         base_bits_per_byte: before.
         tuned_bits_per_byte: after.
         rise: (tuned loss - base loss) / base loss; below nought: it became better.
         limit: what the recipe allows; above it, the model forgot.
+        own_drift: how far the tuned model is from what the base would say itself: their divergence
+            (KL) on samples of the base, nats per token; None where it was not measured.
     """
 
     base_bits_per_byte: float
     tuned_bits_per_byte: float
     rise: float
     limit: float
+    own_drift: float | None = None
 
     @property
     def has_forgotten(self) -> bool:
@@ -124,7 +127,7 @@ class EvalReport(Value):
         improvement_high: upper bound.
         text_improvement: the same on plain text alone, with its bounds.
         answers_file: JSON lines of the generated answers; private, stays in the run.
-        general: of continued pretraining: what was forgotten.
+        general: what was forgotten; None where it was not measured.
         terms: of continued pretraining: words of the domain; None where it has none of its own.
         ways: how well each way of answering did, search included; empty where nobody was asked.
     """
