@@ -60,7 +60,8 @@ def find_places(
         found = find_private(text, EVERYTHING)
         known |= {make_mark(each.kind, text[each.start : each.end], marks.key) for each in found}
         places = [each.start for each in found] + [m.start() for m in _PLACEHOLDER.finditer(text)]
-        before += [text[max(0, place - BEFORE_CHARACTERS) : place] for place in places if place]
+        texts = [text[max(0, place - BEFORE_CHARACTERS) : place].rstrip(" ") for place in places]
+        before += [each for each in texts if each]  # a space is the beginning of the next token
     order = np.random.default_rng(0).permutation(len(before))[:num_places]
     return [before[number] for number in sorted(order.tolist())], frozenset(known)
 
