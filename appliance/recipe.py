@@ -166,7 +166,7 @@ class AuditRecipe(_Section):
         0.9, ge=0.5, le=1, description="Trained documents told from others, 0.5: by chance (AUC)."
     )
     max_recall: int = Field(
-        24, ge=0, description="Tokens in a row of a training text that come out word for word."
+        16, ge=0, description="Tokens in a row of a training text that come out word for word."
     )
     num_places: int = Field(
         32, ge=0, description="Places before a private value at which the model is let go on."
