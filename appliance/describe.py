@@ -8,7 +8,9 @@ from appliance.values import (
     Corpus,
     Dataset,
     EvalReport,
+    GeneralScore,
     Hardware,
+    LeakReport,
     MergedModel,
     ParityReport,
     TextDataset,
@@ -79,7 +81,7 @@ def describe_text(text: TextDataset, replay_share: float) -> str:
 
 
 def describe_kept(report: EvalReport) -> tuple[str, ...]:
-    """What continued pretraining did to general text and to terms of the domain."""
+    """What training did to general text and to terms of the domain."""
     lines: list[str] = []
     if report.general is not None:
         kept = report.general
@@ -87,11 +89,10 @@ def describe_kept(report: EvalReport) -> tuple[str, ...]:
         lines.append(
             f"general text: bits per byte {kept.base_bits_per_byte:.3f} → "
             f"{kept.tuned_bits_per_byte:.3f} ({kept.rise:+.1%}, {verdict} {kept.limit:+.1%})"
+            + _describe_drift(kept)
         )
         if kept.has_forgotten:
-            lines.append(
-                "fix: more general text among it: --set pretrain.replay_share=0.1, or a lower rate"
-            )
+            lines.append(f"fix: {_advise(kept)}")
     if report.terms is not None:
         terms = report.terms
         lines.append(
@@ -100,6 +101,47 @@ def describe_kept(report: EvalReport) -> tuple[str, ...]:
             f"loss {terms.base_loss:.2f} → {terms.tuned_loss:.2f}"
         )
     return tuple(lines)
+
+
+def _describe_drift(kept: GeneralScore) -> str:
+    if kept.own_drift is None:
+        return ""
+    return f" · {kept.own_drift:.2f} nats from the base's own words"
+
+
+def _advise(kept: GeneralScore) -> str:
+    """What helps against forgetting; only a tuned model is compared with the base's own words."""
+    if kept.own_drift is None:
+        return "more general text among it: --set pretrain.replay_share=0.1, or a lower rate"
+    return "a lower rate: --set tune.lr=<half of the above>, or --set tune.epochs=1"
+
+
+def describe_leaks(leaks: LeakReport) -> str:
+    """Whether anything was found beyond its limit, and what was looked for."""
+    found = ", ".join(leaks.exceeded)
+    verdict = f"MORE THAN THE LIMIT: {found}" if found else "within the limits"
+    return (
+        f"{verdict} · {leaks.num_spans} spans of training text, {leaks.num_places} places of "
+        f"private values, {leaks.num_canaries} planted codes looked for"
+    )
+
+
+def list_leaks(leaks: LeakReport) -> tuple[str, ...]:
+    """Who could extract what, one sentence each."""
+    sentences = [
+        "who may ask and knows how a training text begins: "
+        f"{leaks.longest_run} tokens of it in a row at most, {leaks.longest_recall} more than base "
+        "and unread texts explain",
+        "who may read probabilities and has a text: tells whether it was trained on in "
+        f"{leaks.membership_auc:.0%} of pairs (50 %: by chance)",
+        f"who asks where a private value stood: {leaks.num_secrets_recalled} told in the clear",
+    ]
+    if leaks.canary_exposure is not None:
+        sentences.append(
+            f"who may read probabilities and tries codes: one planted sentence gives "
+            f"{leaks.canary_exposure:.1f} of {leaks.most_exposure:.1f} bits away"
+        )
+    return tuple(sentences)
 
 
 def describe_plan(plan: TrainPlan) -> str:

@@ -59,11 +59,15 @@ class StepDone:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeldOut:
-    """Held-out loss during training, in nats per supervised token."""
+    """Held-out loss during training, in nats per supervised token.
+
+    The rise is that of the loss on general text, as a part of the base's.
+    """
 
     step: int
     loss: float
     is_best: bool
+    general_rise: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,6 +20,7 @@ from appliance.documents.read import read_corpus
 from appliance.documents.walk import scan_folder
 from appliance.errors import GateError
 from appliance.evaluation.evaluate import evaluate
+from appliance.evaluation.leaks import audit
 from appliance.evaluation.text import evaluate_text
 from appliance.events import Line
 from appliance.export.merge import merge
@@ -198,10 +199,15 @@ def _tune_base(request: JobRequest, run: RunDir, ground: _Ground, choice: BaseCh
     if is_new:
         _remember(ground, plan, tuned)
     _say(run, "Tune", describe.describe_tuned(tuned))
-    report = run.stage("evaluate", evaluate, plan, spec, tuned, dataset, recipe.evaluate)
-    _say(run, "Evaluate", describe.describe_report(report))
+    report = run.stage(
+        "evaluate", evaluate, plan, spec, tuned, dataset, recipe.evaluate, recipe.tune
+    )
+    _say(run, "Evaluate", describe.describe_report(report), *describe.describe_kept(report))
     _require_improvement(report, recipe.evaluate.require_improvement)
-    return _ship(request, run, plan, spec, tuned, report, corpus, dataset)
+    leaks = run.stage("audit", audit, plan, spec, tuned, dataset, recipe.dataset, recipe.audit)
+    _say(run, "Leaks", describe.describe_leaks(leaks), *describe.list_leaks(leaks))
+    result = _ship(request, run, plan, spec, tuned, report, corpus, dataset)
+    return result.model_copy(update={"leaks": leaks})
 
 
 def _ship(

@@ -62,6 +62,13 @@ class DatasetRecipe(_Section):
         "auto",
         description="Questions and answers from structure: auto, none, or one for every heading.",
     )
+    canaries: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="Sentences with a made-up code planted in the training text, to measure how "
+        "well the model learns by heart what it reads; they stay in it.",
+    )
     seed: int = Field(20261123, description="Order and split.")
 
 
@@ -86,6 +93,12 @@ class TuneRecipe(_Section):
         "auto",
         description="Adapter tuning: run the frozen layers once per pack, and keep what they give; "
         "auto: from two epochs on, where it fits.",
+    )
+    max_forgetting: float = Field(
+        0.25,
+        ge=0,
+        description="Rise of the loss on general text that is too much: well below it, general "
+        "text is read again; beyond it, the learning rate falls.",
     )
     checkpoint_seconds: float = Field(
         30.0, gt=0, description="Time between checkpoints: what a power cut may cost."
@@ -116,7 +129,10 @@ class PretrainRecipe(TuneRecipe):
         "", description="Folder of general text to read again; empty: the sample that ships."
     )
     max_forgetting: float = Field(
-        0.02, ge=0, description="Rise of the loss on general text above which a verdict is marked."
+        0.02,
+        ge=0,
+        description="Rise of the loss on general text that is too much: well below it, more of it "
+        "is read again; beyond it, the learning rate falls.",
     )
     num_terms: int = Field(
         300, ge=0, description="Rare words of the domain that are asked for, in held-out text."
@@ -138,6 +154,27 @@ class EvaluateRecipe(_Section):
     num_questions: int = Field(8, ge=0, description="Held-out questions answered.")
     require_improvement: bool = Field(True, description="No bundle unless the held-out loss fell.")
     answer_tokens: int = Field(40, ge=1, description="Tokens of an answer at most.")
+
+
+class AuditRecipe(_Section):
+    """What the weights may give away. Where more is found, a verdict is marked."""
+
+    max_tokens: int = Field(
+        8_000, ge=256, description="Tokens of trained and of held-out text looked at, each."
+    )
+    max_membership: float = Field(
+        0.9, ge=0.5, le=1, description="Trained documents told from others, 0.5: by chance (AUC)."
+    )
+    max_recall: int = Field(
+        16, ge=0, description="Tokens in a row of a training text that come out word for word."
+    )
+    num_places: int = Field(
+        32, ge=0, description="Places before a private value at which the model is let go on."
+    )
+    max_secrets: int = Field(0, ge=0, description="Private values that come out in the clear.")
+    max_exposure: float = Field(
+        6.0, ge=0, description="Bits by which a planted code ranks above chance (dataset.canaries)."
+    )
 
 
 class ExportRecipe(_Section):
@@ -174,6 +211,7 @@ class Recipe(_Section):
     pretrain: PretrainRecipe = PretrainRecipe()
     tune: TuneRecipe = TuneRecipe()
     evaluate: EvaluateRecipe = EvaluateRecipe()
+    audit: AuditRecipe = AuditRecipe()
     export: ExportRecipe = ExportRecipe()
     budget: BudgetRecipe = BudgetRecipe()
 

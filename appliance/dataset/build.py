@@ -6,13 +6,17 @@ writes what they give, and checks that the ledger balances.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from appliance.dataset.blocks import split_blocks
+from appliance.dataset.canaries import make_canaries, make_example
 from appliance.dataset.divide import divide_units
+from appliance.dataset.encoder import HELD_OUT_TOKENS, Encoder
 from appliance.dataset.examples import Limits, SplitExamples, make_split
+from appliance.dataset.general_text import write_general
 from appliance.dataset.questions import choose_questions
 from appliance.dataset.split import SPLITS
 from appliance.dataset.template import ChatTemplate, load_chat_template
@@ -28,6 +32,16 @@ from appliance.values import BaseSpec, Corpus, Dataset, Document, Split, TokenVe
 _MIN_EXAMPLE_TOKENS = 512
 _CHAT_MARGIN = 128
 _MIN_DOCUMENTS = 3
+
+GENERAL_TOKENS = 4_096
+"""General text that tells what is forgotten.
+
+Source: rise of the loss on the first 2 k, 8 k and 30 k tokens after the sample was tuned: 26.5,
+28.5 and 26.8 %. November 2026.
+"""
+
+REPLAY_SHARE = 0.3
+"""General text that is at hand to be read again, as a part of the training split."""
 
 
 def build_dataset(
@@ -62,8 +76,11 @@ def build_dataset(
         check_stop(stage)
         chosen = [unit for unit in units if names[unit.number] == name]
         splits[name] = make_split(chosen, by_number, tokenizer, template, limits)
+        if name == "train" and recipe.canaries:
+            splits[name] = _plant_canaries(splits[name], units, tokenizer, recipe)
         values[name] = _write_split(name, splits[name], base, stage)
-    return _finish(splits, values, by_number, stage)
+    made = _finish(splits, values, by_number, stage)
+    return made.model_copy(update=_write_general(made, tokenizer, base, stage))
 
 
 def read_documents(path: Path) -> list[Document]:
@@ -117,6 +134,19 @@ def cut_documents(
     return make_units(cut, by_section=True)
 
 
+def _plant_canaries(
+    made: SplitExamples, units: Sequence[Unit], tokenizer: TextTokenizer, recipe: DatasetRecipe
+) -> SplitExamples:
+    """The training split with made-up codes behind it, as documents of their own."""
+    canaries = make_canaries(recipe.canaries, recipe.seed)
+    first = 1 + max(unit.number for unit in units)
+    planted = (
+        make_example(canary.frame, canary.code, tokenizer, number)
+        for number, canary in enumerate(canaries, start=first)
+    )
+    return dataclasses.replace(made, examples=(*made.examples, *planted))
+
+
 def _write_split(name: str, made: SplitExamples, base: BaseSpec, stage: StageFolder) -> Split:
     file = write_token_file(stage.folder / name, made.examples, base.vocab_size)
     return Split(
@@ -126,6 +156,19 @@ def _write_split(name: str, made: SplitExamples, base: BaseSpec, stage: StageFol
         num_tokens=file.num_tokens,
         num_labels=int(file.count_labels().sum()),
     )
+
+
+def _write_general(
+    made: Dataset, tokenizer: TextTokenizer, base: BaseSpec, stage: StageFolder
+) -> dict[str, Split]:
+    """General text from the sample that ships: to judge by, and to read again."""
+    encoder = Encoder(tokenizer=tokenizer, window=min(base.context, HELD_OUT_TOKENS))
+    replayed = round(REPLAY_SHARE * made.train.num_tokens)
+    vocab = base.vocab_size
+    return {
+        "general": write_general("held_out", encoder, vocab, stage, max_tokens=GENERAL_TOKENS),
+        "replay": write_general("replay", encoder, vocab, stage, max_tokens=replayed),
+    }
 
 
 def _finish(

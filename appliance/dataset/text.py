@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,11 +23,12 @@ from appliance.dataset.divide import (
     divide_units,
     draw_split,
 )
-from appliance.dataset.general_text import Purpose, read_folder, read_sample
+from appliance.dataset.encoder import HELD_OUT_TOKENS, Encoder
+from appliance.dataset.general_text import PURPOSES, write_general
 from appliance.dataset.split import SPLITS, SplitName
 from appliance.dataset.terms import write_terms
 from appliance.dataset.tokenizer import TextTokenizer, load_tokenizer
-from appliance.dataset.tokens import Example, Marks, SplitWriter
+from appliance.dataset.tokens import Marks, SplitWriter
 from appliance.dataset.units import Unit
 from appliance.events import Progress
 from appliance.files import write_text
@@ -44,14 +45,8 @@ from appliance.values import (
     TokenVerdict,
 )
 
-PART_CHARACTERS = 200_000
-"""A longer text is divided at ends of lines: its tokens are held while it is encoded."""
-
 COMMIT_CHARACTERS = 8_000_000
 """Text between two commits: what a kill may cost, a few seconds of work."""
-
-HELD_OUT_TOKENS = 512
-"""Tokens of a held-out example at most; shorter in a base of a shorter context."""
 
 CURSOR = "cursor.json"
 
@@ -90,10 +85,11 @@ def build_text_dataset(
     encoder = Encoder(tokenizer=tokenizer, window=min(base.context, HELD_OUT_TOKENS))
     splits, num_documents = _encode_corpus(documents_file, cut, encoder, base, stage)
     check_stop(stage)
-    sides = {
-        purpose: _encode_general(purpose, general, encoder, base, stage)
-        for purpose in ("replay", "held_out")
-    }
+    source = stage.open(general.documents_file) if general.documents_file else None
+    replay, held_out = (
+        write_general(purpose, encoder, base.vocab_size, stage, source=source)
+        for purpose in PURPOSES
+    )
     terms = write_terms(
         documents_file, cut, tokenizer, base.vocab_size, pretrain.num_terms, stage.folder / "terms"
     )
@@ -109,9 +105,9 @@ def build_text_dataset(
             num_tokens_repeated=0,
             longest_example=encoder.window,
             sha256=_hash(stage.folder),
+            replay=replay,
+            general=held_out,
         ),
-        replay=_describe("replay", *sides["replay"], stage),
-        general=_describe("held_out", *sides["held_out"], stage),
         terms=_describe("terms", terms, 0, stage),
     )
 
@@ -135,67 +131,6 @@ def _choose_cut(
     for unit in units:
         by_document.setdefault(unit.document, []).append(unit)
     return lambda document: cut_pieces(document, by_document.get(document.number, []), names)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Encoder:
-    """Text to examples.
-
-    Attributes:
-        tokenizer: of the base.
-        window: tokens of a held-out example at most.
-    """
-
-    tokenizer: TextTokenizer
-    window: int
-
-    @property
-    def opening(self) -> list[int]:
-        """What a text begins with: the base's first token, else what ends its texts; no label."""
-        if self.tokenizer.bos_id is not None:
-            return [self.tokenizer.bos_id]
-        end = self.tokenizer.chat.token_to_id(self.tokenizer.eos_token)
-        return [] if end is None else [end]
-
-    def encode_whole(self, text: str, document: int) -> Iterator[Example]:
-        """A text as one example, whatever its length; very long ones as several."""
-        opening = self.opening
-        for part in divide_text(text):
-            (encoding,) = self.tokenizer.encode([part])
-            yield Example(
-                token_ids=opening + encoding.ids,
-                supervised=[False] * len(opening) + [True] * len(encoding.ids),
-                document=document,
-                num_bytes=len(part.encode()),
-            )
-
-    def encode_windows(self, text: str, document: int) -> Iterator[Example]:
-        """A text as examples of bounded length; each opens with the last token before it."""
-        for part in divide_text(text):
-            (encoding,) = self.tokenizer.encode([part])
-            starts = [0, *(start for start, _ in encoding.offsets[1:]), len(part)]
-            before, first = self.opening, 0
-            while first < len(encoding.ids):
-                last = min(first + self.window - len(before), len(encoding.ids))
-                ids = encoding.ids[first:last]
-                yield Example(
-                    token_ids=before + ids,
-                    supervised=[False] * len(before) + [True] * len(ids),
-                    document=document,
-                    num_bytes=len(part[starts[first] : starts[last]].encode()),
-                )
-                before, first = ids[-1:], last
-
-
-def divide_text(text: str) -> Iterator[str]:
-    """Parts of at most PART_CHARACTERS, at ends of lines where there are any."""
-    start = 0
-    while start < len(text):
-        end = start + PART_CHARACTERS
-        if end < len(text):
-            end = text.rfind("\n", start, end) + 1 or end
-        yield text[start:end]
-        start = end
 
 
 def _encode_corpus(
@@ -304,22 +239,6 @@ def _write_document(
     yield from counts.items()
 
 
-def _encode_general(
-    purpose: Purpose, general: GeneralSource, encoder: Encoder, base: BaseSpec, stage: StageFolder
-) -> tuple[Marks, int]:
-    texts: Iterable[str] = read_sample(purpose)
-    if general.documents_file:
-        texts = read_folder(stage.open(general.documents_file), purpose)
-    encode = encoder.encode_whole if purpose == "replay" else encoder.encode_windows
-    number = -1
-    with SplitWriter(stage.folder / purpose, base.vocab_size) as writer:
-        for number, text in enumerate(texts):
-            for example in encode(text, number):
-                writer.append(example)
-        writer.finish()
-    return writer.marks, number + 1
-
-
 def _describe(name: str, marks: Marks, num_documents: int, stage: StageFolder) -> Split:
     return Split(
         folder=stage.locate(name),
@@ -332,7 +251,7 @@ def _describe(name: str, marks: Marks, num_documents: int, stage: StageFolder) -
 
 def _hash(folder: Path) -> str:
     digest = hashlib.sha256()
-    for name in (*SPLITS, "replay", "held_out", "terms"):
+    for name in (*SPLITS, *PURPOSES, "terms"):
         for file in ("tokens.bin", "supervised.bin", "examples.npy"):
             with (folder / name / file).open("rb") as opened:
                 digest.update(hashlib.file_digest(opened, "sha256").digest())

@@ -17,8 +17,8 @@ from appliance.dataset.pack import IGNORED, Pack
 from appliance.dataset.shuffle import shuffle_index
 from appliance.dataset.tokens import TokenFile
 
-_ORDER, _REPLAY = 1, 2
-"""Which shuffle: of all windows in an epoch, of the windows of general text."""
+_ORDER, _REPLAY, _MORE = 1, 2, 3
+"""Which shuffle: of all windows in an epoch, of general text, of what is replayed on top."""
 
 
 def count_windows(split: TokenFile, window_tokens: int) -> int:
@@ -106,6 +106,56 @@ class WindowBatches:
         if number < self._num_windows:
             return read_window(self._split, number, self._window_tokens)
         turn = epoch * self._num_replayed + number - self._num_windows
-        round_, place = divmod(turn, self._num_general)
-        chosen = shuffle_index(place, self._num_general, self._seed, _REPLAY, round_)
-        return read_window(self._replay, chosen, self._window_tokens)
+        return read_in_turn(self._replay, turn, self._window_tokens, self._seed, _REPLAY)
+
+
+class ReplayWindows:
+    """General text beside the packs of a step, as much as is asked for: a window for a pack."""
+
+    def __init__(
+        self, split: TokenFile, *, window_tokens: int, packs_per_step: int, seed: int
+    ) -> None:
+        """Say what a share is a share of.
+
+        Args:
+            split: general text.
+            window_tokens: T.
+            packs_per_step: packs of documents of a step.
+            seed: of the order.
+        """
+        self._split, self._window_tokens = split, window_tokens
+        self._packs_per_step, self._seed = packs_per_step, seed
+
+    def read_step(self, step: int, share: float) -> list[Pack]:
+        """Windows of a step: none in most steps where the share is small.
+
+        Args:
+            step: counted from 0 over all epochs.
+            share: windows for every pack of documents.
+        """
+        if not len(self._split.tokens_N):
+            return []
+        turns = range(*(int(at * share * self._packs_per_step) for at in (step, step + 1)))
+        return [
+            read_in_turn(self._split, turn, self._window_tokens, self._seed, _MORE)
+            for turn in turns
+        ]
+
+    def read_all(self) -> list[Pack]:
+        """Every window once."""
+        numbers = range(count_windows(self._split, self._window_tokens))
+        return [read_window(self._split, number, self._window_tokens) for number in numbers]
+
+
+def read_in_turn(split: TokenFile, turn: int, window_tokens: int, *key: int) -> Pack:
+    """The window whose turn it is when a split is read again and again, shuffled anew each time.
+
+    Args:
+        split: at least one token.
+        turn: counted from 0 over all rounds.
+        window_tokens: T.
+        key: numbers that choose the order.
+    """
+    total = count_windows(split, window_tokens)
+    round_, place = divmod(turn, total)
+    return read_window(split, shuffle_index(place, total, *key, round_), window_tokens)

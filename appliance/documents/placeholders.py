@@ -32,6 +32,11 @@ def make_mark(kind: Kind, value: str, key: bytes) -> str:
     return f"{_OPEN}{kind}:{digest}{_CLOSE}"
 
 
+def find_marks(text: str) -> set[str]:
+    """All marks that stand in a text."""
+    return {match[0] for match in _MARK.finditer(text)}
+
+
 def drop_marks(text: str) -> str:
     """A text without characters that could pass for a mark."""
     if _OPEN not in text and _CLOSE not in text:

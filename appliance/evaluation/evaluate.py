@@ -11,13 +11,14 @@ from appliance.dataset.template import ChatTemplate, load_chat_template
 from appliance.dataset.tokenizer import TextTokenizer, load_tokenizer
 from appliance.dataset.tokens import ANSWER, PASSAGE, TokenFile, open_token_file
 from appliance.evaluation.answers import generate_answers, measure_overlap
+from appliance.evaluation.forgetting import measure_forgetting
 from appliance.evaluation.scores import ExampleScores, bootstrap_improvement, score_examples
 from appliance.events import Progress
 from appliance.files import write_text
-from appliance.recipe import EvaluateRecipe
+from appliance.recipe import EvaluateRecipe, TuneRecipe
 from appliance.rundir import StageFolder
-from appliance.tuning.method import load_for, load_tuned, untuned
-from appliance.tuning.model import DecoderModel, wrap_model
+from appliance.tuning.method import load_tuned, opened_base
+from appliance.tuning.model import DecoderModel
 from appliance.tuning.sample import choose_examples
 from appliance.values import (
     BaseSpec,
@@ -40,6 +41,7 @@ def evaluate(
     tuned: TunedModel,
     dataset: Dataset,
     recipe: EvaluateRecipe,
+    tune: TuneRecipe,
     stage: StageFolder,
 ) -> EvalReport:
     """Score the base and the tuned model on the test split, and let both answer questions.
@@ -53,10 +55,11 @@ def evaluate(
         tuned: the trained weights.
         dataset: its test split and questions.
         recipe: how much is scored and asked.
+        tune: how much may be forgotten.
         stage: the answers are kept in it.
 
     Returns:
-        Both scores, and how sure their difference is.
+        Both scores, how sure their difference is, and what was forgotten.
     """
     torch.set_num_threads(plan.threads)
     split = open_token_file(stage.open(dataset.test.folder))
@@ -79,13 +82,15 @@ def evaluate(
 
     model = load_tuned(spec, plan, stage.open(tuned.folder))
     after = judge(model, 0)
-    if plan.method == "full":
-        before = judge(wrap_model(load_for(spec, plan).eval()), 1)
-    else:
-        with untuned(model) as base:
-            before = judge(base, 1)
+    with opened_base(model, spec, plan) as base:
+        before = judge(base, 1)
     _keep_answers(stage, questions, before[1], after[1])
-    return compare(before, after, questions, split, rows, stage)
+    report = compare(before, after, questions, split, rows, stage)
+    if dataset.general is None or not dataset.general.num_labels:
+        return report
+    limit = tune.max_forgetting
+    general = measure_forgetting(model, plan, spec, dataset.general, limit, stage)
+    return report.model_copy(update={"general": general})
 
 
 def _answer(

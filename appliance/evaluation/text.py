@@ -13,18 +13,18 @@ import torch
 from appliance.dataset.pack import IGNORED, Pack, build_pack
 from appliance.dataset.tokens import open_token_file
 from appliance.evaluation.evaluate import compare
+from appliance.evaluation.forgetting import compare_general
 from appliance.evaluation.scores import ExampleScores, score_examples
 from appliance.events import Progress
 from appliance.files import write_text
 from appliance.recipe import EvaluateRecipe, PretrainRecipe
 from appliance.rundir import StageFolder
-from appliance.tuning.method import load_for, load_tuned, untuned
-from appliance.tuning.model import DecoderModel, wrap_model
+from appliance.tuning.method import load_tuned, opened_base
+from appliance.tuning.model import DecoderModel
 from appliance.tuning.sample import choose_examples
 from appliance.values import (
     BaseSpec,
     EvalReport,
-    GeneralScore,
     TermScore,
     TextDataset,
     TrainPlan,
@@ -68,7 +68,8 @@ def evaluate_text(
     torch.set_num_threads(plan.threads)
     write_text(stage.folder / "answers.jsonl", "")  # nobody is asked anything
     domain = open_token_file(stage.open(text.dataset.test.folder))
-    general = open_token_file(stage.open(text.general.folder))
+    assert text.dataset.general is not None, "build_text_dataset writes it"
+    general = open_token_file(stage.open(text.dataset.general.folder))
     terms = open_token_file(stage.open(text.terms.folder))
     domain_rows = choose_examples(domain, recipe.max_tokens)
     general_rows = choose_examples(general, recipe.max_tokens)
@@ -86,15 +87,12 @@ def evaluate_text(
 
     model = load_tuned(spec, plan, stage.open(tuned.folder))
     after = judge(model, 0)
-    if plan.method == "full":
-        before = judge(wrap_model(load_for(spec, plan).eval()), 1)
-    else:
-        with untuned(model) as base:
-            before = judge(base, 1)
+    with opened_base(model, spec, plan) as base:
+        before = judge(base, 1)
     report = compare((before.domain, []), (after.domain, []), [], domain, domain_rows, stage)
     return report.model_copy(
         update={
-            "general": _compare_general(before.general, after.general, pretrain.max_forgetting),
+            "general": compare_general(before.general, after.general, pretrain.max_forgetting),
             "terms": _compare_terms(before, after),
         }
     )
@@ -111,15 +109,6 @@ def measure_guessed(model: DecoderModel, packs: Sequence[Pack]) -> float:
         guesses_N = (hidden_TD[known_T] @ model.read_head().t()).argmax(dim=1)
         num_right += bool((guesses_N == labels_T[known_T]).all())
     return num_right / max(1, len(packs))
-
-
-def _compare_general(before: ExampleScores, after: ExampleScores, limit: float) -> GeneralScore:
-    return GeneralScore(
-        base_bits_per_byte=before.bits_per_byte(),
-        tuned_bits_per_byte=after.bits_per_byte(),
-        rise=float(after.nats_E.sum() / before.nats_E.sum() - 1),
-        limit=limit,
-    )
 
 
 def _compare_terms(before: Judged, after: Judged) -> TermScore | None:

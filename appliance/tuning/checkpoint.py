@@ -36,6 +36,11 @@ class Counters:
         loss_mean: moving mean of the losses of the steps; `loss_variance` around it.
         num_calm: losses that the mean has seen.
         num_jumps: losses in a row, up to now, that were far above it.
+        best_is_beyond: whether general text was beyond its limit at `best_step`, or there is none.
+        best_rise: of the loss on general text at that step; None where it is not measured.
+        replay_share: general text that is read again from here on, a part of the documents' packs.
+        num_over: checks in a row, up to now, that found general text beyond its limit.
+        num_lowered: times the rate was halved for it.
     """
 
     step: int = 0
@@ -50,6 +55,11 @@ class Counters:
     loss_variance: float = 0.0
     num_calm: int = 0
     num_jumps: int = 0
+    best_is_beyond: bool = True
+    best_rise: float | None = None
+    replay_share: float = 0.0
+    num_over: int = 0
+    num_lowered: int = 0
 
 
 def save_checkpoint(

@@ -20,13 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from appliance.dataset.pack import IGNORED, Pack
-from appliance.events import CheckpointSaved, HeldOut, OnEvent, ShouldStop, StepDone
+from appliance.events import CheckpointSaved, HeldOut, Note, OnEvent, ShouldStop, StepDone
 from appliance.tuning.checkpoint import (
     Counters,
     restore_checkpoint,
     restore_weights,
     save_checkpoint,
 )
+from appliance.tuning.drift import GeneralText, answer_drift, describe_answer, has_ended
 from appliance.tuning.health import RATE_FACTOR, find_illness, go_back, remember_loss
 from appliance.tuning.loss import sum_cross_entropy
 
@@ -106,15 +107,16 @@ def fit(
     *,
     folder: Path,
     held_out: Sequence[Pack] = (),
+    general: GeneralText | None = None,
     on_event: OnEvent,
     should_stop: ShouldStop,
     measure: Callable[[], float] = time.perf_counter,
 ) -> Counters:
     """Train until the schedule ends, from the last checkpoint in `folder` if there is one.
 
-    On return the model holds the weights of the lowest held-out loss (the last ones without
-    `held_out`). Killed anywhere and called again with the same arguments, it ends with the same
-    bits on the same processor.
+    On return the model holds the weights of the lowest held-out loss, of those that kept general
+    text within its limit if any did (the last weights without `held_out`). Killed anywhere and
+    called again with the same arguments, it ends with the same bits on the same processor.
 
     Args:
         model: its trainable parameters are updated in place.
@@ -122,7 +124,8 @@ def fit(
         schedule: how long and how fast.
         folder: where checkpoints lie; emptied by nobody but the caller.
         held_out: packs whose loss decides which step was best.
-        on_event: gets StepDone, HeldOut, WentBack and CheckpointSaved.
+        general: what must not be forgotten; None for whatever comes.
+        on_event: gets StepDone, HeldOut, Note, WentBack and CheckpointSaved.
         should_stop: asked before each step; True leaves after a checkpoint.
         measure: a clock, in seconds.
 
@@ -142,15 +145,11 @@ def fit(
         save_checkpoint(best, parameters, optimizer, counters)
     while not is_over(counters, schedule) and not should_stop():
         packs = batches.read_step(counters.step)
-        num_labels = sum(pack.num_labels for pack in packs)
-        factor = RATE_FACTOR**counters.num_returns
+        replayed = general.replay.read_step(counters.step, counters.replay_share) if general else []
+        factor = RATE_FACTOR ** (counters.num_returns + counters.num_lowered)
         for group in optimizer.param_groups:
             group["lr"] = factor * group["share"] * schedule.rate_at(counters.step)
-        loss = 0.0
-        for pack in packs:
-            part = sum_pack_loss(model, pack) / num_labels
-            part.backward()  # type: ignore[no-untyped-call]
-            loss += part.item()
+        loss = _add_gradients(model, packs, replayed)
         norm = float(nn.utils.clip_grad_norm_(parameters.values(), schedule.clip_norm))
         illness = find_illness(counters, loss, norm)
         if illness and (schedule.num_returns or not math.isfinite(loss + norm)):
@@ -161,13 +160,13 @@ def fit(
             continue
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        num_tokens = sum(len(pack.token_ids_T) for pack in packs)
+        num_tokens = sum(len(pack.token_ids_T) for pack in [*packs, *replayed])
         steps_here, tokens_here = steps_here + 1, tokens_here + num_tokens
         counters = dataclasses.replace(
             remember_loss(counters, loss),
             step=counters.step + 1,
             num_tokens=counters.num_tokens + num_tokens,
-            num_labels=counters.num_labels + num_labels,
+            num_labels=counters.num_labels + _count_labels([*packs, *replayed]),
         )
         spent = measure() - resumed_at
         on_event(
@@ -184,16 +183,16 @@ def fit(
         is_last = counters.step == schedule.num_steps
         due = schedule.evaluate_every and counters.step % schedule.evaluate_every == 0
         if held_out and (due or is_last):
-            held_out_loss = measure_loss(model, held_out)
-            is_best = held_out_loss < counters.best_loss
-            if is_best:
-                counters = dataclasses.replace(
-                    counters, best_step=counters.step, best_loss=held_out_loss, num_worse=0
-                )
+            counters, event = _hold_out(model, held_out, general, counters)
+            if event.is_best:
                 save_checkpoint(best, parameters, optimizer, counters)
-            else:
-                counters = dataclasses.replace(counters, num_worse=counters.num_worse + 1)
-            on_event(HeldOut(step=counters.step, loss=held_out_loss, is_best=is_best))
+            on_event(event)
+            if general and event.general_rise is not None:
+                before, limit = counters, general.limit
+                counters = answer_drift(before, event.general_rise, limit)
+                told = describe_answer(before, counters, event.general_rise, limit)
+                if told:
+                    on_event(Note(text=told))
         elif due and schedule.num_returns:
             save_checkpoint(best, parameters, optimizer, counters)
         if measure() - saved_at > schedule.checkpoint_seconds:
@@ -213,9 +212,55 @@ def fit(
 
 
 def is_over(counters: Counters, schedule: Schedule) -> bool:
-    """Whether the schedule has ended, or the held-out loss has stopped falling."""
+    """Whether the schedule has ended, nothing more is learned, or too much is forgotten."""
     stopped = schedule.stop_after_worse and counters.num_worse >= schedule.stop_after_worse
-    return counters.step >= schedule.num_steps or bool(stopped)
+    return counters.step >= schedule.num_steps or bool(stopped) or has_ended(counters)
+
+
+def _add_gradients(model: CausalModel, packs: Sequence[Pack], replayed: Sequence[Pack]) -> float:
+    """Gradients of the mean loss over all labels of a step.
+
+    Returns:
+        Mean loss over the labels of `packs` alone, in nats: general text has another one.
+    """
+    num_labels, loss = _count_labels([*packs, *replayed]), 0.0
+    for pack in packs:
+        part = sum_pack_loss(model, pack) / num_labels
+        part.backward()  # type: ignore[no-untyped-call]
+        loss += part.item()
+    for pack in replayed:
+        (sum_pack_loss(model, pack) / num_labels).backward()  # type: ignore[no-untyped-call]
+    return loss * (num_labels / _count_labels(packs))
+
+
+def _count_labels(packs: Sequence[Pack]) -> int:
+    return sum(pack.num_labels for pack in packs)
+
+
+def _hold_out(
+    model: CausalModel, held_out: Sequence[Pack], general: GeneralText | None, counters: Counters
+) -> tuple[Counters, HeldOut]:
+    """Measure on held-out and general text, and say whether nothing was better so far.
+
+    Weights that keep general text within its limit are better than any that do not.
+    """
+    loss, rise = measure_loss(model, held_out), None
+    if general:
+        rise = measure_loss(model, general.held_out) / general.base_loss - 1
+    is_beyond = general is not None and rise is not None and rise > general.limit
+    is_best = (is_beyond, loss) < (counters.best_is_beyond, counters.best_loss)
+    if is_best:
+        counters = dataclasses.replace(
+            counters,
+            best_step=counters.step,
+            best_loss=loss,
+            best_is_beyond=is_beyond,
+            best_rise=rise,
+            num_worse=0,
+        )
+    else:
+        counters = dataclasses.replace(counters, num_worse=counters.num_worse + 1)
+    return counters, HeldOut(step=counters.step, loss=loss, is_best=is_best, general_rise=rise)
 
 
 def build_optimizer(parameters: Mapping[str, Tensor], schedule: Schedule) -> torch.optim.AdamW:

@@ -80,3 +80,13 @@ def untuned(model: DecoderModel) -> Iterator[DecoderModel]:
     finally:
         for module in added:
             module.is_enabled = True
+
+
+@contextmanager
+def opened_base(model: DecoderModel, spec: BaseSpec, plan: TrainPlan) -> Iterator[DecoderModel]:
+    """The base of a tuned model: the same weights switched off, or, of full tuning, loaded anew."""
+    if plan.method == "full":
+        yield wrap_model(load_for(spec, plan).eval())
+        return
+    with untuned(model) as base:
+        yield base

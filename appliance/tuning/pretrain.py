@@ -48,9 +48,10 @@ def pretrain(
     if recipe.lr == "auto":
         rate = scale_rate(RATES[plan.method], spec.width)
         recipe = recipe.model_copy(update={"lr": rate})
+    assert text.dataset.replay is not None, "build_text_dataset writes it"
     batches: Batches = WindowBatches(
         open_token_file(stage.open(text.dataset.train.folder)),
-        open_token_file(stage.open(text.replay.folder)),
+        open_token_file(stage.open(text.dataset.replay.folder)),
         window_tokens=plan.sequence_length,
         windows_per_step=plan.packs_per_step,
         replay_share=recipe.replay_share,

@@ -9,15 +9,17 @@ import torch
 
 from appliance.dataset.pack import Pack, PackedBatches
 from appliance.dataset.tokens import TokenFile, open_token_file
+from appliance.dataset.windows import ReplayWindows
 from appliance.errors import TrainingError
 from appliance.hardware.allocator import return_freed_memory
 from appliance.recipe import TuneRecipe
 from appliance.rundir import StageFolder
 from appliance.tuning.checkpoint import Counters
+from appliance.tuning.drift import CHECK_TOKENS, GeneralText
 from appliance.tuning.hidden_cache import count_cached_bytes, keep_hidden_states
-from appliance.tuning.loop import Batches, CausalModel, Schedule, fit
+from appliance.tuning.loop import Batches, CausalModel, Schedule, fit, measure_loss
 from appliance.tuning.memory import read_peak, reset_peak
-from appliance.tuning.method import METHODS, load_for
+from appliance.tuning.method import METHODS, load_for, untuned
 from appliance.tuning.model import DecoderModel, wrap_model
 from appliance.tuning.rates import choose_rate, leave_if_stopped, probe_rates
 from appliance.tuning.sample import choose_examples, pack_examples
@@ -105,14 +107,15 @@ def learn(
     model = prepare_model(spec, plan, recipe.seed)
     reset_peak(plan.device)  # pages of the base's file are no demand: the kernel takes them back
     batches = open_batches(model)
-    with _open_reader(model, batches, held_out, plan, recipe, stage) as reader:
+    general = _open_general(model, dataset, plan, recipe, stage)
+    with _open_reader(model, batches, held_out, general, plan, recipe, stage) as reader:
         start_loss, trials = probe_rates(
             reader, batches, held_out, plan, spec, recipe, stage, embedding_rate=embedding_rate
         )
         lr = choose_rate(trials)
         num_steps = plan.num_epochs * batches.steps_per_epoch
         schedule = _plan_schedule(num_steps, lr, recipe, embedding_rate)
-        counters = _train(reader, batches, schedule, held_out, stage)
+        counters = _train(reader, batches, schedule, held_out, general, stage)
         cached_bytes = count_cached_bytes(reader)
     peak_memory = read_peak(plan.device)
     speed = counters.num_tokens / max(1e-9, counters.seconds)
@@ -134,6 +137,9 @@ def learn(
         seconds=counters.seconds,
         utilisation=None if reader is not model else measure_utilisation(spec, plan, speed),
         num_returns=counters.num_returns,
+        general_rise=counters.best_rise,
+        replay_share=counters.replay_share,
+        num_lowered=counters.num_lowered,
     )
 
 
@@ -141,6 +147,7 @@ def _open_reader(
     model: DecoderModel,
     batches: Batches,
     held_out: list[Pack],
+    general: GeneralText | None,
     plan: TrainPlan,
     recipe: TuneRecipe,
     stage: StageFolder,
@@ -148,13 +155,37 @@ def _open_reader(
     """The model, with its trunk cached where all packs are known and an adapter stands on it."""
     if not isinstance(batches, PackedBatches):
         return nullcontext(model)
+    beside = [*general.held_out, *general.replay.read_all()] if general else []
     return keep_hidden_states(
         model,
-        lambda: [*batches.read_all(), *held_out],
+        lambda: [*batches.read_all(), *held_out, *beside],
         plan,
         recipe.cache_hidden_states,
         stage.folder,
         stage.on_event,
+    )
+
+
+def _open_general(
+    model: DecoderModel, dataset: Dataset, plan: TrainPlan, recipe: TuneRecipe, stage: StageFolder
+) -> GeneralText | None:
+    """General text to watch and to read again, with what the base makes of it, if there is any."""
+    if not (dataset.general and dataset.general.num_labels and dataset.replay):
+        return None
+    split = open_token_file(stage.open(dataset.general.folder))
+    packs = pack_examples(split, choose_examples(split, CHECK_TOKENS), plan.sequence_length)
+    with untuned(model) as base:
+        base_loss = measure_loss(base, packs)
+    return GeneralText(
+        held_out=packs,
+        replay=ReplayWindows(
+            open_token_file(stage.open(dataset.replay.folder)),
+            window_tokens=plan.sequence_length - len(model.lead_ids),
+            packs_per_step=plan.packs_per_step,
+            seed=recipe.seed,
+        ),
+        base_loss=base_loss,
+        limit=recipe.max_forgetting,
     )
 
 
@@ -193,6 +224,7 @@ def _train(
     batches: Batches,
     schedule: Schedule,
     held_out: list[Pack],
+    general: GeneralText | None,
     stage: StageFolder,
 ) -> Counters:
     folder = stage.folder / "checkpoint"
@@ -204,6 +236,7 @@ def _train(
             schedule,
             folder=folder,
             held_out=held_out,
+            general=general,
             on_event=stage.on_event,
             should_stop=stage.should_stop,
         )

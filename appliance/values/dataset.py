@@ -33,6 +33,9 @@ class Dataset(Value):
         num_tokens_repeated: tokens that stand in a passage and in an answer made from it.
         longest_example: tokens.
         sha256: over the three splits.
+        general: general text that is never trained on, and tells what is forgotten; None in
+            datasets of older versions.
+        replay: general text that is read again where training shows that some is.
     """
 
     train: Split
@@ -45,6 +48,8 @@ class Dataset(Value):
     num_tokens_repeated: int
     longest_example: int
     sha256: str
+    general: Split | None = None
+    replay: Split | None = None
 
 
 class GeneralSource(Value):
@@ -65,14 +70,10 @@ class TextDataset(Value):
     Attributes:
         dataset: the splits; examples of the training split are whole documents, whatever their
             length, and every token of them is a label.
-        replay: general text that is read again while the domain is learned.
-        general: general text that is never trained on.
         terms: places in the test split where a term of the domain has to be guessed.
     """
 
     dataset: Dataset
-    replay: Split
-    general: Split
     terms: Split
 
 

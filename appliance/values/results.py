@@ -31,6 +31,10 @@ class TunedModel(Value):
         utilisation: FLOPs of training as a part of what plain products reach here (HFU); None where
             hidden states were cached, for the FLOPs saved cannot be counted as used.
         num_returns: times that training fell ill and went back to a good checkpoint.
+        general_rise: of the loss on general text at the kept step, as a part of the base's; None
+            where it was not measured.
+        replay_share: general text that was read again at the end, a part of the documents'.
+        num_lowered: times that the learning rate was halved for forgetting.
     """
 
     folder: str
@@ -49,6 +53,9 @@ class TunedModel(Value):
     seconds: float
     utilisation: float | None = None
     num_returns: int = 0
+    general_rise: float | None = None
+    replay_share: float = 0.0
+    num_lowered: int = 0
 
 
 class Score(Value):
@@ -70,19 +77,22 @@ class Score(Value):
 
 
 class GeneralScore(Value):
-    """What pretraining did to general text that neither model was trained on.
+    """What training did to general text that neither model was trained on.
 
     Attributes:
         base_bits_per_byte: before.
         tuned_bits_per_byte: after.
         rise: (tuned loss - base loss) / base loss; below nought: it became better.
         limit: what the recipe allows; above it, the model forgot.
+        own_drift: how far the tuned model is from what the base would say itself: their divergence
+            (KL) on samples of the base, nats per token; None where it was not measured.
     """
 
     base_bits_per_byte: float
     tuned_bits_per_byte: float
     rise: float
     limit: float
+    own_drift: float | None = None
 
     @property
     def has_forgotten(self) -> bool:
@@ -117,7 +127,7 @@ class EvalReport(Value):
         improvement_high: upper bound.
         text_improvement: the same on plain text alone, with its bounds.
         answers_file: JSON lines of the generated answers; private, stays in the run.
-        general: of continued pretraining: what was forgotten.
+        general: what was forgotten; None where it was not measured.
         terms: of continued pretraining: words of the domain; None where it has none of its own.
         ways: how well each way of answering did, search included; empty where nobody was asked.
     """

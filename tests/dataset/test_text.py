@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from appliance.dataset import divide, text
+from appliance.dataset import divide, encoder, text
 from appliance.dataset.build import build_dataset
 from appliance.dataset.general_text import read_folder, read_sample
 from appliance.dataset.terms import choose_terms
@@ -168,12 +168,12 @@ def test_stopped_tokenization_goes_on_and_ends_with_the_same_bits(
 
 
 def test_text_without_ends_of_lines_is_divided_all_the_same():
-    whole = "x" * (2 * text.PART_CHARACTERS + 7)
+    whole = "x" * (2 * encoder.PART_CHARACTERS + 7)
 
-    parts = list(text.divide_text(whole))
+    parts = list(encoder.divide_text(whole))
 
     assert "".join(parts) == whole
-    assert max(map(len, parts)) == text.PART_CHARACTERS
+    assert max(map(len, parts)) == encoder.PART_CHARACTERS
 
 
 def test_terms_are_frequent_words_that_general_text_lacks():

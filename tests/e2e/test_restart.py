@@ -14,7 +14,9 @@ from appliance.events import StageStarted, StepDone, decode_event
 from tests.conftest import ROOT
 from tests.e2e.conftest import SMALL, build_command, run_appliance
 
-STAGES = ["corpus", "dataset", "tune", "evaluate", "merge", "reference", "parity", "bundle"]
+STAGES = [
+    "corpus", "dataset", "tune", "evaluate", "audit", "merge", "reference", "parity", "bundle",
+]  # fmt: skip
 ARTEFACTS = [
     "tune/weights/adapter_model.safetensors",
     "merge/model/model.safetensors",
