@@ -14,6 +14,7 @@ from appliance.values import (
     TextDataset,
     TrainPlan,
     TunedModel,
+    Verdict,
 )
 
 
@@ -151,6 +152,27 @@ def describe_parity(parity: ParityReport, num_bytes: int) -> str:
     return (
         f"onnx {parity.shipped} {format_bytes(num_bytes)} · {kept} of the gain · "
         f"top-1 agreement {format_share(last.top1)} · KL {last.kl:.1e}"
+    )
+
+
+def describe_decision(verdict: Verdict) -> str:
+    """What is advised, and whether a person packed the model against it."""
+    return verdict.sentence + (" · packed against this verdict" if verdict.is_forced else "")
+
+
+def describe_verdict(verdict: Verdict) -> tuple[str, ...]:
+    """What is advised, and below it each gate with its figures."""
+    signs = {True: "passed", False: "FAILED", None: "open"}
+    gates = (
+        f"{signs[gate.passed]}: {gate.name} · {gate.measured} (had to: {gate.limit})"
+        for gate in verdict.gates
+        if gate.passed is not None
+    )
+    unknown = [gate.name for gate in verdict.gates if gate.passed is None]
+    return (
+        verdict.sentence,
+        *gates,
+        *([f"not measured: {', '.join(unknown)}"] if unknown else []),
     )
 
 

@@ -24,6 +24,7 @@ class JobRequest(BaseModel):
 
     Attributes:
         by_person: keys that came from the command line, such as "tune.rank" or "base".
+        force: pack the model even if the verdict is not to deploy it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,6 +37,7 @@ class JobRequest(BaseModel):
     fresh: bool = False
     debug: bool = False
     by_person: tuple[str, ...] = ()
+    force: bool = False
 
 
 class WorkOrder(BaseModel):

@@ -21,6 +21,7 @@ from appliance.documents.walk import scan_folder
 from appliance.errors import GateError
 from appliance.evaluation.evaluate import evaluate
 from appliance.evaluation.text import evaluate_text
+from appliance.evaluation.verdict import Evidence, decide, lacks_gain_alone, reach_verdict
 from appliance.events import Line
 from appliance.export.merge import merge
 from appliance.export.onnx import export_onnx
@@ -52,6 +53,7 @@ from appliance.values import (
     TrainPlan,
     TunedModel,
     TuneResult,
+    Verdict,
 )
 
 
@@ -135,14 +137,13 @@ def pretrain(request: JobRequest, run: RunDir) -> TuneResult:
         "judge", evaluate_text, plan, spec, tuned, text, recipe.evaluate, recipe.pretrain
     )
     _say(run, "Evaluate", describe.describe_report(report), *describe.describe_kept(report))
-    _require_improvement(report, recipe.evaluate.require_improvement)
     if recipe.pretrain.then == "nothing":
         return _ship(request, run, plan, spec, tuned, report, corpus, dataset)
+    _heed(reach_verdict(Evidence(report=report), recipe.verdict), request)
     merged = run.stage("pretrained", merge, plan, spec, tuned, dataset)
     _say(run, "Merge", describe.describe_merge(merged))
     choice = run.stage("pretrained-base", take_as_base, merged, choice)
-    result = _tune_base(request, run, ground, choice)
-    return result.model_copy(update={"pretraining": report})
+    return _tune_base(request, run, ground, choice, report)
 
 
 LINES: dict[JobKind, Callable[[JobRequest, RunDir], TuneResult]] = {
@@ -185,7 +186,13 @@ def _read_general(recipe: Recipe, run: RunDir) -> GeneralSource:
     return GeneralSource(documents_file=corpus.documents_file, sha256=corpus.sha256)
 
 
-def _tune_base(request: JobRequest, run: RunDir, ground: _Ground, choice: BaseChoice) -> TuneResult:
+def _tune_base(
+    request: JobRequest,
+    run: RunDir,
+    ground: _Ground,
+    choice: BaseChoice,
+    pretraining: EvalReport | None = None,
+) -> TuneResult:
     recipe, spec, hardware, corpus = request.recipe, choice.spec, ground.hardware, ground.corpus
     dataset = run.stage("dataset", build_dataset, corpus, spec, recipe.dataset)
     _say(run, "Dataset", describe.describe_dataset(dataset))
@@ -200,8 +207,7 @@ def _tune_base(request: JobRequest, run: RunDir, ground: _Ground, choice: BaseCh
     _say(run, "Tune", describe.describe_tuned(tuned))
     report = run.stage("evaluate", evaluate, plan, spec, tuned, dataset, recipe.evaluate)
     _say(run, "Evaluate", describe.describe_report(report))
-    _require_improvement(report, recipe.evaluate.require_improvement)
-    return _ship(request, run, plan, spec, tuned, report, corpus, dataset)
+    return _ship(request, run, plan, spec, tuned, report, corpus, dataset, pretraining)
 
 
 def _ship(
@@ -213,8 +219,9 @@ def _ship(
     report: EvalReport,
     corpus: Corpus,
     dataset: Dataset,
+    pretraining: EvalReport | None = None,
 ) -> TuneResult:
-    """Merge, export, prove and pack."""
+    """Merge, export, prove, judge and pack."""
     merged = run.stage("merge", merge, plan, spec, tuned, dataset)
     _say(run, "Merge", describe.describe_merge(merged))
     reference = run.stage("reference", export_onnx, merged, ExportChoice(precision="fp32"))
@@ -222,23 +229,37 @@ def _ship(
         "parity", prove, plan, spec, tuned, merged, reference, dataset, request.recipe.export
     )
     _say(run, "Export", describe.describe_parity(proven.parity, proven.onnx.num_bytes))
+    evidence = Evidence(report=report, parity=proven.parity, pretraining=pretraining)
+    verdict = run.stage("verdict", decide, evidence, request.recipe.verdict)
+    _say(run, "Verdict", *describe.describe_verdict(verdict))
+    verdict = _heed(verdict, request)
     bundle = run.stage(
         "bundle", pack, proven.onnx, spec, plan, tuned, report, proven.parity, corpus, dataset,
-        request.recipe,
+        verdict, request.recipe,
     )  # fmt: skip
     _say(run, "Bundle", describe.describe_bundle(str(run.path / bundle.folder), bundle))
     _say(run, "Next", f'appliance chat {run.path} -m "a question about your documents"')
-    return _collect(run, plan, corpus, spec, dataset, tuned, report, proven, bundle)
+    result = _collect(run, plan, corpus, spec, dataset, tuned, report, proven, bundle)
+    return result.model_copy(update={"pretraining": pretraining, "verdict": verdict})
 
 
-def _require_improvement(report: EvalReport, is_required: bool) -> None:
-    if is_required and report.improvement <= 0:
+def _heed(verdict: Verdict, request: JobRequest) -> Verdict:
+    """The verdict under which the model is packed: against it, only where a person wants that.
+
+    Raises:
+        GateError: the model is not to be deployed, and nobody insists.
+    """
+    if verdict.decision != "do not deploy":
+        return verdict
+    is_enough = not request.recipe.evaluate.require_improvement and lacks_gain_alone(verdict)
+    if not (request.force or is_enough):
         raise GateError(
-            "the tuned model is not better than the base",
-            why=f"loss on held-out documents {report.base.loss:.4f} → {report.tuned.loss:.4f}",
-            fix="add documents of the same kind, or search them instead of tuning; "
-            "--set evaluate.require_improvement=false packs the model all the same",
+            "the verdict is against this model: no bundle is made",
+            why=verdict.sentence.removeprefix("do not deploy: "),
+            fix="add documents of the same kind, or search them instead of tuning; the same "
+            "command with --force packs it all the same, and the bundle says so",
         )
+    return verdict.model_copy(update={"is_forced": True})
 
 
 def _collect(

@@ -116,7 +116,7 @@ class PretrainRecipe(TuneRecipe):
         "", description="Folder of general text to read again; empty: the sample that ships."
     )
     max_forgetting: float = Field(
-        0.02, ge=0, description="Rise of the loss on general text above which a verdict is marked."
+        0.02, ge=0, description="Rise of the loss on general text above which nothing is deployed."
     )
     num_terms: int = Field(
         300, ge=0, description="Rare words of the domain that are asked for, in held-out text."
@@ -136,7 +136,9 @@ class EvaluateRecipe(_Section):
 
     max_tokens: int = Field(60_000, ge=256, description="Tokens of the test split scored at most.")
     num_questions: int = Field(8, ge=0, description="Held-out questions answered.")
-    require_improvement: bool = Field(True, description="No bundle unless the held-out loss fell.")
+    require_improvement: bool = Field(
+        True, description="No bundle unless the held-out loss fell, and surely (95 %)."
+    )
     answer_tokens: int = Field(40, ge=1, description="Tokens of an answer at most.")
 
 
@@ -150,6 +152,28 @@ class ExportRecipe(_Section):
         0.98, ge=0, le=1, description="Share of the gain that the shipped model has to keep."
     )
     parity_tokens: int = Field(3_000, ge=256, description="Tokens compared at most.")
+
+
+class BundleRecipe(_Section):
+    """What a bundle carries beside the model."""
+
+    search: Literal["no", "yes"] = Field(
+        "no", description="yes: a search index, which holds the text of the documents."
+    )
+
+
+class VerdictRecipe(_Section):
+    """What a model may let out before the verdict is not to deploy it."""
+
+    max_membership_auc: float = Field(
+        0.7, ge=0.5, le=1, description="How well its losses may tell trained documents from others."
+    )
+    max_recall_tokens: int = Field(
+        50, ge=0, description="Longest run of a training text that it may repeat, in tokens."
+    )
+    max_canary_bits: float = Field(
+        10.0, ge=0, description="Exposure of planted canaries: bits above chance."
+    )
 
 
 class BudgetRecipe(_Section):
@@ -175,6 +199,8 @@ class Recipe(_Section):
     tune: TuneRecipe = TuneRecipe()
     evaluate: EvaluateRecipe = EvaluateRecipe()
     export: ExportRecipe = ExportRecipe()
+    verdict: VerdictRecipe = VerdictRecipe()
+    bundle: BundleRecipe = BundleRecipe()
     budget: BudgetRecipe = BudgetRecipe()
 
 

@@ -5,13 +5,12 @@ Source: SLSA provenance v1 (what was asked, what went in, who built it).
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from appliance import __version__
 from appliance.recipe import Recipe
-from appliance.values import BaseSpec, FileVerdict, TrainPlan
+from appliance.values import BaseSpec, FileVerdict, TrainPlan, Verdict
 
 BUILD_TYPE = "urn:appliance:tune:1"
 DOCUMENTS = "reports/documents.json"
@@ -38,7 +37,12 @@ def list_documents(ledger: Path) -> list[dict[str, Any]]:
 
 
 def describe_build(
-    recipe: Recipe, plan: TrainPlan, base: BaseSpec, documents_sha256: str, created: str
+    recipe: Recipe,
+    plan: TrainPlan,
+    base: BaseSpec,
+    verdict: Verdict,
+    documents_sha256: str,
+    created: str,
 ) -> dict[str, Any]:
     """The SLSA predicate.
 
@@ -46,6 +50,7 @@ def describe_build(
         recipe: what a person decided; names and code words in it are left out.
         plan: what was decided from it.
         base: what was tuned.
+        verdict: whether to use the result, and whether it was packed against that.
         documents_sha256: of the list of documents.
         created: UTC, ISO 8601.
     """
@@ -53,7 +58,10 @@ def describe_build(
         "buildDefinition": {
             "buildType": BUILD_TYPE,
             "externalParameters": {"recipe": _publish_recipe(recipe)},
-            "internalParameters": {"plan": json.loads(plan.model_dump_json())},
+            "internalParameters": {
+                "plan": plan.model_dump(mode="json"),
+                "verdict": verdict.model_dump(mode="json"),
+            },
             "resolvedDependencies": [
                 {
                     "name": base.name,

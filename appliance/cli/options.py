@@ -41,6 +41,9 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
     decorators = (
         click.option("--fresh", is_flag=True, help="Forget what an earlier attempt did."),
         click.option(
+            "--force", is_flag=True, help="Pack the model even if the verdict is against it."
+        ),
+        click.option(
             "--detach", is_flag=True, help="Leave the job to the service and return at once."
         ),
         click.option("--here", is_flag=True, help="Do it in this process, though a service runs."),

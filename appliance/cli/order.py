@@ -25,6 +25,7 @@ class JobOptions:
     runs: Path | None
     as_json: bool
     fresh: bool
+    force: bool
     detach: bool
     here: bool
     priority: int
@@ -62,6 +63,7 @@ def do_job(kind: JobKind, recipe: Recipe, options: JobOptions, *, debug: bool) -
             "kind": kind,
             "priority": options.priority,
             "fresh": options.fresh,
+            "force": options.force,
             "by_person": list_keys(options.settings, base),
         }
         _order(client, order, options)
@@ -75,6 +77,7 @@ def do_job(kind: JobKind, recipe: Recipe, options: JobOptions, *, debug: bool) -
         recipe=recipe,
         run=str(path),
         fresh=options.fresh,
+        force=options.force,
         debug=debug,
         by_person=list_keys(options.settings, base),
     )

@@ -112,3 +112,20 @@ def client(serving):
 
     with OpenAI(base_url=serving.address, api_key="unused", max_retries=0) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def with_search():
+    """A bundle that carries a search index over three documents."""
+    from packed_bundle import get_search_bundle
+
+    return get_search_bundle()
+
+
+@pytest.fixture(scope="session")
+def searching_engine(with_search):
+    from appliance.serving.engine import Engine
+
+    engine = Engine(with_search, threads=1)
+    yield engine
+    engine.close()
