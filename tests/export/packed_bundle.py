@@ -214,6 +214,7 @@ def get_bundle() -> Path:
 @functools.cache
 def get_search_bundle() -> Path:
     """The same with a search index over the three texts, as a run beside the other one."""
+    onnx = build("int4")
     folder = get_run() / "with-search"
     folder.mkdir()
     stage = make_other_stage(folder)
@@ -224,7 +225,7 @@ def get_search_bundle() -> Path:
     )
     documents.write_text("".join(row.model_dump_json() + "\n" for row in rows))
     recipe = RECIPE.model_copy(update={"bundle": BundleRecipe(search="yes")})
-    pack_again(build("int4"), stage, recipe=recipe)
+    pack_again(onnx, stage, recipe=recipe)
     return stage.folder
 
 

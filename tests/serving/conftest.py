@@ -129,3 +129,14 @@ def searching_engine(with_search):
     engine = Engine(with_search, threads=1)
     yield engine
     engine.close()
+
+
+@pytest.fixture(scope="session")
+def searching(with_search):
+    """A client of a server of that bundle, and the name of its model."""
+    from openai import OpenAI
+
+    server = Serving(with_search, "--port", 0, "--threads", 1)
+    with OpenAI(base_url=server.address, api_key="unused", max_retries=0) as client:
+        yield client, server.model
+    assert server.stop() == (0, "")
