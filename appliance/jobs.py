@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict
 
 from appliance.recipe import Recipe
 
+REQUEST = "request.json"
+"""What a run was asked to do, in its folder."""
+
 STOP = "stop"
 """The line that asks a worker to leave at the next safe point."""
 

@@ -120,7 +120,8 @@ def pack(
     created = datetime.datetime.fromtimestamp(read_clock(), datetime.UTC).isoformat(
         timespec="seconds"
     )
-    _write_json(folder / DOCUMENTS, list_documents(stage.open(corpus.ledger_file)))
+    left_out = recipe.documents.without
+    _write_json(folder / DOCUMENTS, list_documents(stage.open(corpus.ledger_file), left_out))
     documents_sha256 = hash_file(folder / DOCUMENTS)
     bom = write_bom(
         base, tuned, report, corpus, dataset, documents_sha256, created, has_text=has_text

@@ -5,6 +5,7 @@ Source: SLSA provenance v1 (what was asked, what went in, who built it).
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ DOCUMENTS = "reports/documents.json"
 """Name of the list of documents inside a bundle."""
 
 
-def list_documents(ledger: Path) -> list[dict[str, Any]]:
+def list_documents(ledger: Path, left_out: Collection[str]) -> list[dict[str, Any]]:
     """Every file that was seen, by hash, without its name: who has the file can find it.
 
     Args:
         ledger: JSON lines of FileVerdict.
+        left_out: hashes of files that must not be used: they are not there, as if never seen.
 
     Returns:
         Rows sorted by hash, so that the order tells nothing either.
@@ -31,7 +33,7 @@ def list_documents(ledger: Path) -> list[dict[str, Any]]:
     rows = [
         {"sha256": verdict.sha256, "num_bytes": verdict.num_bytes, "verdict": verdict.verdict}
         for verdict in verdicts
-        if verdict.sha256
+        if verdict.sha256 and verdict.sha256 not in left_out
     ]
     return sorted(rows, key=lambda row: (row["sha256"], row["verdict"]))
 

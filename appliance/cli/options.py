@@ -39,6 +39,12 @@ def job_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
 def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that decide who does a job, and from where on."""
     decorators = (
+        click.option(
+            "--without",
+            multiple=True,
+            metavar="FILE",
+            help="A file that must not be used, nor any copy of it; or its sha256.",
+        ),
         click.option("--fresh", is_flag=True, help="Forget what an earlier attempt did."),
         click.option(
             "--force", is_flag=True, help="Pack the model even if the verdict is against it."
