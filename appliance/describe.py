@@ -161,17 +161,18 @@ def describe_decision(verdict: Verdict) -> str:
 
 
 def describe_verdict(verdict: Verdict) -> tuple[str, ...]:
-    """What is advised, and below it each gate with its figures."""
-    signs = {True: "passed", False: "FAILED", None: "open"}
-    gates = (
-        f"{signs[gate.passed]}: {gate.name} · {gate.measured} (had to: {gate.limit})"
+    """What is advised, and below it the gates; with figures, where one failed."""
+    failed = (
+        f"failed: {gate.name} · {gate.measured}; limit: {gate.limit}"
         for gate in verdict.gates
-        if gate.passed is not None
+        if gate.passed is False
     )
+    passed = [gate.name for gate in verdict.gates if gate.passed]
     unknown = [gate.name for gate in verdict.gates if gate.passed is None]
     return (
         verdict.sentence,
-        *gates,
+        *failed,
+        *([f"passed: {', '.join(passed)}"] if passed else []),
         *([f"not measured: {', '.join(unknown)}"] if unknown else []),
     )
 

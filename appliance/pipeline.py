@@ -48,6 +48,7 @@ from appliance.values import (
     ExportChoice,
     GeneralSource,
     Hardware,
+    LeakReport,
     PlanTerms,
     ProvenModel,
     TrainPlan,
@@ -139,7 +140,7 @@ def pretrain(request: JobRequest, run: RunDir) -> TuneResult:
     _say(run, "Evaluate", describe.describe_report(report), *describe.describe_kept(report))
     if recipe.pretrain.then == "nothing":
         return _ship(request, run, plan, spec, tuned, report, corpus, dataset)
-    _heed(reach_verdict(Evidence(report=report), recipe.verdict), request)
+    _heed(reach_verdict(Evidence(report=report)), request)
     merged = run.stage("pretrained", merge, plan, spec, tuned, dataset)
     _say(run, "Merge", describe.describe_merge(merged))
     choice = run.stage("pretrained-base", take_as_base, merged, choice)
@@ -220,6 +221,7 @@ def _ship(
     corpus: Corpus,
     dataset: Dataset,
     pretraining: EvalReport | None = None,
+    leaks: LeakReport | None = None,
 ) -> TuneResult:
     """Merge, export, prove, judge and pack."""
     merged = run.stage("merge", merge, plan, spec, tuned, dataset)
@@ -229,8 +231,8 @@ def _ship(
         "parity", prove, plan, spec, tuned, merged, reference, dataset, request.recipe.export
     )
     _say(run, "Export", describe.describe_parity(proven.parity, proven.onnx.num_bytes))
-    evidence = Evidence(report=report, parity=proven.parity, pretraining=pretraining)
-    verdict = run.stage("verdict", decide, evidence, request.recipe.verdict)
+    evidence = Evidence(report=report, parity=proven.parity, leaks=leaks, pretraining=pretraining)
+    verdict = run.stage("verdict", decide, evidence)
     _say(run, "Verdict", *describe.describe_verdict(verdict))
     verdict = _heed(verdict, request)
     bundle = run.stage(
@@ -240,7 +242,9 @@ def _ship(
     _say(run, "Bundle", describe.describe_bundle(str(run.path / bundle.folder), bundle))
     _say(run, "Next", f'appliance chat {run.path} -m "a question about your documents"')
     result = _collect(run, plan, corpus, spec, dataset, tuned, report, proven, bundle)
-    return result.model_copy(update={"pretraining": pretraining, "verdict": verdict})
+    return result.model_copy(
+        update={"pretraining": pretraining, "leaks": leaks, "verdict": verdict}
+    )
 
 
 def _heed(verdict: Verdict, request: JobRequest) -> Verdict:
@@ -255,7 +259,7 @@ def _heed(verdict: Verdict, request: JobRequest) -> Verdict:
     if not (request.force or is_enough):
         raise GateError(
             "the verdict is against this model: no bundle is made",
-            why=verdict.sentence.removeprefix("do not deploy: "),
+            why=verdict.sentence.removeprefix(f"{verdict.decision}: "),
             fix="add documents of the same kind, or search them instead of tuning; the same "
             "command with --force packs it all the same, and the bundle says so",
         )

@@ -121,7 +121,7 @@ class PretrainRecipe(TuneRecipe):
         "", description="Folder of general text to read again; empty: the sample that ships."
     )
     max_forgetting: float = Field(
-        0.02, ge=0, description="Rise of the loss on general text above which nothing is deployed."
+        0.02, ge=0, description="Rise of the loss on general text above which a verdict is marked."
     )
     num_terms: int = Field(
         300, ge=0, description="Rare words of the domain that are asked for, in held-out text."
@@ -141,9 +141,7 @@ class EvaluateRecipe(_Section):
 
     max_tokens: int = Field(60_000, ge=256, description="Tokens of the test split scored at most.")
     num_questions: int = Field(8, ge=0, description="Held-out questions answered.")
-    require_improvement: bool = Field(
-        True, description="No bundle unless the held-out loss fell, and surely (95 %)."
-    )
+    require_improvement: bool = Field(True, description="No bundle unless the held-out loss fell.")
     answer_tokens: int = Field(40, ge=1, description="Tokens of an answer at most.")
 
 
@@ -164,20 +162,6 @@ class BundleRecipe(_Section):
 
     search: Literal["no", "yes"] = Field(
         "no", description="yes: a search index, which holds the text of the documents."
-    )
-
-
-class VerdictRecipe(_Section):
-    """What a model may let out before the verdict is not to deploy it."""
-
-    max_membership_auc: float = Field(
-        0.7, ge=0.5, le=1, description="How well its losses may tell trained documents from others."
-    )
-    max_recall_tokens: int = Field(
-        50, ge=0, description="Longest run of a training text that it may repeat, in tokens."
-    )
-    max_canary_bits: float = Field(
-        10.0, ge=0, description="Exposure of planted canaries: bits above chance."
     )
 
 
@@ -204,7 +188,6 @@ class Recipe(_Section):
     tune: TuneRecipe = TuneRecipe()
     evaluate: EvaluateRecipe = EvaluateRecipe()
     export: ExportRecipe = ExportRecipe()
-    verdict: VerdictRecipe = VerdictRecipe()
     bundle: BundleRecipe = BundleRecipe()
     budget: BudgetRecipe = BudgetRecipe()
 

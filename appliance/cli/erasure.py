@@ -48,7 +48,8 @@ def list_settings(recipe: Recipe) -> Iterator[str]:
         for key, value in getattr(recipe, section):
             if value != getattr(default, key):
                 is_word = isinstance(value, str) and _WORD.fullmatch(value)
-                yield f"{section}.{key}={value if is_word else json.dumps(value, ensure_ascii=False)}"
+                plain = value if is_word else json.dumps(value, ensure_ascii=False)
+                yield f"{section}.{key}={plain}"
 
 
 def _write_retune(run: Path, left_out: list[FileVerdict]) -> str:

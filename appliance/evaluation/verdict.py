@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from appliance.files import write_text
-from appliance.recipe import VerdictRecipe
 from appliance.rundir import StageFolder
 from appliance.units import format_share
 from appliance.values import (
@@ -65,20 +64,19 @@ class Evidence(Value):
     pretraining: EvalReport | None = None
 
 
-def decide(evidence: Evidence, limits: VerdictRecipe, stage: StageFolder) -> Verdict:
+def decide(evidence: Evidence, stage: StageFolder) -> Verdict:
     """Reach the verdict on a tuned model, and keep it as JSON.
 
     Args:
-        evidence: what was measured.
-        limits: what a recipe allows.
+        evidence: what was measured, with the limits that the recipe set.
         stage: where verdict.json is written.
     """
-    verdict = reach_verdict(evidence, limits)
+    verdict = reach_verdict(evidence)
     write_text(stage.folder / "verdict.json", verdict.model_dump_json(indent=1) + "\n")
     return verdict
 
 
-def reach_verdict(evidence: Evidence, limits: VerdictRecipe) -> Verdict:
+def reach_verdict(evidence: Evidence) -> Verdict:
     """Whether to use a tuned model.
 
     A single failed gate says no. Ways to answer are told apart by their 95 % intervals: one is
@@ -86,8 +84,7 @@ def reach_verdict(evidence: Evidence, limits: VerdictRecipe) -> Verdict:
     would, so that neither way is preferred by chance.
 
     Args:
-        evidence: what was measured.
-        limits: what a recipe allows.
+        evidence: what was measured, with the limits that the recipe set.
 
     Returns:
         The decision, one sentence, and every gate, those that failed first.
@@ -97,7 +94,7 @@ def reach_verdict(evidence: Evidence, limits: VerdictRecipe) -> Verdict:
         _judge_gain(GAIN, report),
         *([_judge_gain(PRETRAINED, before)] if before else []),
         _judge_forgetting([report, *([before] if before else [])]),
-        _judge_leaks(evidence.leaks, limits),
+        _judge_leaks(evidence.leaks),
         _judge_export(evidence.parity),
         _judge_ways(report.ways),
     ]
@@ -160,30 +157,27 @@ def _judge_forgetting(reports: Sequence[EvalReport]) -> Gate:
     )
 
 
-def _judge_leaks(leaks: LeakReport | None, limits: VerdictRecipe) -> Gate:
-    limit = (
-        f"membership at most {limits.max_membership_auc:g} AUC, recall at most "
-        f"{limits.max_recall_tokens} tokens, exposure at most {limits.max_canary_bits:g} bits, "
-        "no secret"
-    )
-    if leaks is None:
-        return _not_measured(LEAKS, limit)
+def _judge_leaks(leaks: LeakReport | None) -> Gate:
+    limits = leaks.limits if leaks else None
+    if leaks is None or limits is None:
+        return _not_measured(LEAKS, "what a recipe allows to come out")
     exposure = leaks.canary_exposure
     measured = [
         f"membership {leaks.membership_auc:.2f} AUC",
         f"longest recall {_count(leaks.longest_recall, 'token')} "
         f"in {_count(leaks.num_spans, 'span')}",
         "no canaries planted" if exposure is None else f"exposure {exposure:.1f} bits",
-        f"{_count(leaks.num_secrets_recalled, 'secret')} recalled",
+        f"{_count(leaks.num_secrets_recalled, 'private value')} told",
     ]
     return Gate(
         name=LEAKS,
-        passed=leaks.membership_auc <= limits.max_membership_auc
-        and leaks.longest_recall <= limits.max_recall_tokens
-        and (exposure is None or exposure <= limits.max_canary_bits)
-        and leaks.num_secrets_recalled == 0,
+        passed=leaks.membership_auc <= limits.membership_auc
+        and leaks.longest_recall <= limits.recall
+        and (exposure is None or exposure <= limits.exposure)
+        and leaks.num_secrets_recalled <= limits.secrets,
         measured=", ".join(measured),
-        limit=limit,
+        limit=f"{limits.membership_auc:g} AUC, {_count(limits.recall, 'token')}, "
+        f"{limits.exposure:g} bits, {_count(limits.secrets, 'private value')}",
     )
 
 

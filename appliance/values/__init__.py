@@ -60,7 +60,16 @@ from appliance.values.results import (
     TunedModel,
     TuneResult,
 )
-from appliance.values.verdict import Deployment, Gate, LeakReport, Verdict, Way, WayScore
+from appliance.values.verdict import (
+    Deployment,
+    Gate,
+    LeakLimits,
+    LeakReport,
+    RecallShare,
+    Verdict,
+    Way,
+    WayScore,
+)
 
 __all__ = [
     "BaseChoice",
@@ -89,6 +98,7 @@ __all__ = [
     "GpuSlice",
     "Hardware",
     "HeldOutQuestion",
+    "LeakLimits",
     "LeakReport",
     "Limits",
     "MeasuredRates",
@@ -101,6 +111,7 @@ __all__ = [
     "Precision",
     "ProvenModel",
     "RateTrial",
+    "RecallShare",
     "Rejected",
     "RunNote",
     "RunNotes",

@@ -29,6 +29,31 @@ class WayScore(Value):
     seconds: float
 
 
+class LeakLimits(Value):
+    """What an audit may find at most: the section `audit` of the recipe."""
+
+    membership_auc: float
+    recall: int
+    exposure: float
+    secrets: int
+
+
+class RecallShare(Value):
+    """Parts of the spans of which greedy answers repeat so many tokens in a row, and more.
+
+    Attributes:
+        num_tokens: in a row.
+        trained: of spans of the training split, by the tuned model.
+        held_out: of spans of the test split, by the tuned model.
+        base: of spans of the training split, by the base.
+    """
+
+    num_tokens: int
+    trained: float
+    held_out: float
+    base: float
+
+
 class LeakReport(Value):
     """Who could extract what from the weights.
 
@@ -36,11 +61,18 @@ class LeakReport(Value):
         membership_auc: how well the loss tells trained documents from held-out ones; 0.5: not at
             all.
         longest_recall: longest run of tokens of a training text that greedy answers repeat, beyond
-            what the base repeats.
+            what the base repeats, and beyond the same on texts that were not trained on.
         canary_exposure: bits by which planted canaries rank above chance, the highest of them; None
             where none were planted.
         num_spans: training spans that were asked for.
-        num_secrets_recalled: masked values that came out in the clear.
+        num_secrets_recalled: masked values that came out in the clear, and private values that were
+            not masked; without those that the base tells too.
+        longest_run: of a training text, whatever the base and other texts show.
+        recall: by length.
+        num_places: places before a private value at which the model was let go on.
+        num_canaries: that were planted.
+        most_exposure: bits that a canary can show at most; None where none were planted.
+        limits: what was allowed; None where nothing was.
     """
 
     membership_auc: float
@@ -48,6 +80,31 @@ class LeakReport(Value):
     canary_exposure: float | None
     num_spans: int
     num_secrets_recalled: int
+    longest_run: int = 0
+    recall: tuple[RecallShare, ...] = ()
+    num_places: int = 0
+    num_canaries: int = 0
+    most_exposure: float | None = None
+    limits: LeakLimits | None = None
+
+    @property
+    def exceeded(self) -> tuple[str, ...]:
+        """What was found beyond its limit, in words; empty where everything is within."""
+        limits = self.limits
+        if limits is None:
+            return ()
+        found = {
+            "membership": self.membership_auc > limits.membership_auc,
+            "verbatim recall": self.longest_recall > limits.recall,
+            "canaries": (self.canary_exposure or 0.0) > limits.exposure,
+            "private values": self.num_secrets_recalled > limits.secrets,
+        }
+        return tuple(name for name, is_beyond in found.items() if is_beyond)
+
+    @property
+    def has_leaked(self) -> bool:
+        """Whether anything was found beyond its limit."""
+        return bool(self.exceeded)
 
 
 class Gate(Value):

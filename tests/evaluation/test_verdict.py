@@ -16,10 +16,10 @@ from appliance.evaluation.verdict import (
     lacks_gain_alone,
     reach_verdict,
 )
-from appliance.recipe import VerdictRecipe
 from appliance.values import (
     EvalReport,
     GeneralScore,
+    LeakLimits,
     LeakReport,
     ParityReport,
     Rung,
@@ -27,7 +27,7 @@ from appliance.values import (
     WayScore,
 )
 
-LIMITS = VerdictRecipe(max_membership_auc=0.6, max_recall_tokens=40, max_canary_bits=8.0)
+LIMITS = LeakLimits(membership_auc=0.6, recall=40, exposure=8.0, secrets=0)
 SCORE = Score(loss=2.0, text_loss=None, answer_loss=None, bits_per_byte=1.0, answer_f1=None)
 EPSILON = 1e-9
 NAN = float("nan")
@@ -59,13 +59,14 @@ def make_way(name, low, high=None):
     return WayScore(name=name, score=(low + high) / 2, low=low, high=high, seconds=1.0)
 
 
-def make_leaks(auc=0.55, recall=9, exposure=2.0, secrets=0):
+def make_leaks(auc=0.55, recall=9, exposure=2.0, secrets=0, limits=LIMITS):
     return LeakReport(
         membership_auc=auc,
         longest_recall=recall,
         canary_exposure=exposure,
         num_spans=50,
         num_secrets_recalled=secrets,
+        limits=limits,
     )
 
 
@@ -78,7 +79,7 @@ def make_parity(*, passed=True, gain_kept=0.99):
 
 
 def judge(**parts):
-    return reach_verdict(Evidence(**({"report": make_report()} | parts)), LIMITS)
+    return reach_verdict(Evidence(**({"report": make_report()} | parts)))
 
 
 def find(verdict, name):
@@ -130,6 +131,7 @@ def test_pretraining_that_did_not_help_is_told():
     [
         (make_leaks(auc=0.6, recall=40, exposure=8.0), True),
         (make_leaks(exposure=None), True),
+        (make_leaks(secrets=3, limits=None), None),  # nobody set a limit
         (make_leaks(auc=0.6 + EPSILON), False),
         (make_leaks(auc=NAN), False),
         (make_leaks(recall=41), False),
@@ -140,7 +142,7 @@ def test_pretraining_that_did_not_help_is_told():
 def test_each_leak_stops_above_its_limit(leaks, passed):
     verdict = judge(leaks=leaks)
     assert find(verdict, LEAKS).passed is passed
-    assert verdict.decision == ("deploy" if passed else "do not deploy")
+    assert verdict.decision == ("do not deploy" if passed is False else "deploy")
 
 
 @pytest.mark.parametrize(
@@ -260,5 +262,6 @@ def decide_by(figures):
 def test_lines_for_people_name_every_gate():
     lines = describe_verdict(judge(leaks=make_leaks(secrets=2), parity=make_parity()))
     assert lines[0].startswith("do not deploy: it leaks (membership 0.55 AUC")
-    assert "2 secrets recalled" in lines[1] and lines[1].startswith("FAILED: does not leak · ")
+    assert "2 private values told" in lines[1] and lines[1].startswith("failed: does not leak · ")
+    assert lines[2] == f"passed: {GAIN}, {EXPORT}"
     assert lines[-1] == f"not measured: {FORGETTING}, {WAYS}"
