@@ -155,6 +155,13 @@ def describe_parity(parity: ParityReport, num_bytes: int) -> str:
     )
 
 
+SEARCH_HINT = (
+    "the same command with --set bundle.search=yes packs the search index too, and nothing else is "
+    "done again; it holds the text of the documents"
+)
+"""What to do after the verdict to deploy with search."""
+
+
 def describe_decision(verdict: Verdict) -> str:
     """What is advised, and whether a person packed the model against it."""
     return verdict.sentence + (" · packed against this verdict" if verdict.is_forced else "")

@@ -60,9 +60,12 @@ class WorkOrder(BaseModel):
 
 
 def name_run(documents: Path, base: str | None, recipe: Recipe, kind: JobKind = "tune") -> str:
-    """The same request always has the same name: that is how a killed job is found again."""
+    """The same request always has the same name: that is how a killed job is found again.
+
+    What a bundle carries beside the model is not part of it: another wish there only packs again.
+    """
     folder = documents.absolute().resolve()
-    body = f"{folder}\n{base}\n{recipe.model_dump_json()}"
+    body = f"{folder}\n{base}\n{recipe.model_dump_json(exclude={'bundle'})}"
     if kind != "tune":
         body = f"{kind}\n{body}"
     digest = hashlib.sha256(body.encode()).hexdigest()

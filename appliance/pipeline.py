@@ -240,6 +240,8 @@ def _ship(
         verdict, request.recipe,
     )  # fmt: skip
     _say(run, "Bundle", describe.describe_bundle(str(run.path / bundle.folder), bundle))
+    if verdict.decision == "deploy with search" and request.recipe.bundle.search == "no":
+        _say(run, "Next", describe.SEARCH_HINT)
     _say(run, "Next", f'appliance chat {run.path} -m "a question about your documents"')
     result = _collect(run, plan, corpus, spec, dataset, tuned, report, proven, bundle)
     return result.model_copy(

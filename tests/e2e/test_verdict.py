@@ -46,7 +46,7 @@ def test_force_only_packs_and_the_bundle_says_so(refused):
     run, command, _ = refused
     lines = (run / "events.jsonl").read_text().splitlines()
 
-    done = run_appliance(*command, "--force", "--json")
+    done = run_appliance(*command, "--force", "--set", "bundle.search=yes", "--json")
 
     assert done.returncode == 0, done.stderr
     events = [
@@ -63,4 +63,5 @@ def test_force_only_packs_and_the_bundle_says_so(refused):
     statement = json.loads(base64.b64decode(envelope["payload"]))
     facts = statement["predicate"]["buildDefinition"]["internalParameters"]
     assert facts["verdict"]["is_forced"] is True
+    assert (bundle / "search.db").exists(), "another wish about the bundle is the same run"
     assert "a person insisted" in (bundle / "MODEL_CARD.md").read_text()
