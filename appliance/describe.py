@@ -177,7 +177,7 @@ def describe_verdict(verdict: Verdict) -> tuple[str, ...]:
     passed = [gate.name for gate in verdict.gates if gate.passed]
     unknown = [gate.name for gate in verdict.gates if gate.passed is None]
     return (
-        verdict.sentence,
+        describe_decision(verdict),
         *failed,
         *([f"passed: {', '.join(passed)}"] if passed else []),
         *([f"not measured: {', '.join(unknown)}"] if unknown else []),

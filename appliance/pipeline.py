@@ -21,7 +21,7 @@ from appliance.documents.walk import scan_folder
 from appliance.errors import GateError
 from appliance.evaluation.evaluate import evaluate
 from appliance.evaluation.text import evaluate_text
-from appliance.evaluation.verdict import Evidence, decide, lacks_gain_alone, reach_verdict
+from appliance.evaluation.verdict import Evidence, Insistence, decide, insist, reach_verdict
 from appliance.events import Line
 from appliance.export.merge import merge
 from appliance.export.onnx import export_onnx
@@ -140,7 +140,7 @@ def pretrain(request: JobRequest, run: RunDir) -> TuneResult:
     _say(run, "Evaluate", describe.describe_report(report), *describe.describe_kept(report))
     if recipe.pretrain.then == "nothing":
         return _ship(request, run, plan, spec, tuned, report, corpus, dataset)
-    _heed(reach_verdict(Evidence(report=report)), request)
+    _heed(insist(reach_verdict(Evidence(report=report)), _read_insistence(request)))
     merged = run.stage("pretrained", merge, plan, spec, tuned, dataset)
     _say(run, "Merge", describe.describe_merge(merged))
     choice = run.stage("pretrained-base", take_as_base, merged, choice)
@@ -232,9 +232,9 @@ def _ship(
     )
     _say(run, "Export", describe.describe_parity(proven.parity, proven.onnx.num_bytes))
     evidence = Evidence(report=report, parity=proven.parity, leaks=leaks, pretraining=pretraining)
-    verdict = run.stage("verdict", decide, evidence)
+    verdict = run.stage("verdict", decide, evidence, _read_insistence(request))
     _say(run, "Verdict", *describe.describe_verdict(verdict))
-    verdict = _heed(verdict, request)
+    _heed(verdict)
     bundle = run.stage(
         "bundle", pack, proven.onnx, spec, plan, tuned, report, proven.parity, corpus, dataset,
         verdict, request.recipe,
@@ -249,23 +249,25 @@ def _ship(
     )
 
 
-def _heed(verdict: Verdict, request: JobRequest) -> Verdict:
-    """The verdict under which the model is packed: against it, only where a person wants that.
+def _read_insistence(request: JobRequest) -> Insistence:
+    is_gain_needed = request.recipe.evaluate.require_improvement
+    return Insistence(on_anything=request.force, on_no_gain=not is_gain_needed)
+
+
+def _heed(verdict: Verdict) -> None:
+    """Stop where a model is not to be deployed, and nobody insists.
 
     Raises:
-        GateError: the model is not to be deployed, and nobody insists.
+        GateError: so it is.
     """
-    if verdict.decision != "do not deploy":
-        return verdict
-    is_enough = not request.recipe.evaluate.require_improvement and lacks_gain_alone(verdict)
-    if not (request.force or is_enough):
-        raise GateError(
-            "the verdict is against this model: no bundle is made",
-            why=verdict.sentence.removeprefix(f"{verdict.decision}: "),
-            fix="add documents of the same kind, or search them instead of tuning; the same "
-            "command with --force packs it all the same, and the bundle says so",
-        )
-    return verdict.model_copy(update={"is_forced": True})
+    if verdict.decision != "do not deploy" or verdict.is_forced:
+        return
+    raise GateError(
+        "the verdict is against this model: no bundle is made",
+        why=verdict.sentence.removeprefix(f"{verdict.decision}: "),
+        fix="add documents of the same kind, or search them instead of tuning; the same "
+        "command with --force packs it all the same, and the bundle says so",
+    )
 
 
 def _collect(

@@ -64,14 +64,28 @@ class Evidence(Value):
     pretraining: EvalReport | None = None
 
 
-def decide(evidence: Evidence, stage: StageFolder) -> Verdict:
+class Insistence(Value):
+    """What a person wants packed although the verdict is against it.
+
+    Attributes:
+        on_anything: `--force`.
+        on_no_gain: a model whose gain is not shown, and nothing worse; a recipe says so with
+            `evaluate.require_improvement: false`.
+    """
+
+    on_anything: bool = False
+    on_no_gain: bool = False
+
+
+def decide(evidence: Evidence, insistence: Insistence, stage: StageFolder) -> Verdict:
     """Reach the verdict on a tuned model, and keep it as JSON.
 
     Args:
         evidence: what was measured, with the limits that the recipe set.
+        insistence: what is packed all the same.
         stage: where verdict.json is written.
     """
-    verdict = reach_verdict(evidence)
+    verdict = insist(reach_verdict(evidence), insistence)
     write_text(stage.folder / "verdict.json", verdict.model_dump_json(indent=1) + "\n")
     return verdict
 
@@ -109,10 +123,13 @@ def reach_verdict(evidence: Evidence) -> Verdict:
     )
 
 
-def lacks_gain_alone(verdict: Verdict) -> bool:
-    """Whether nothing but the gain speaks against a model."""
+def insist(verdict: Verdict, insistence: Insistence) -> Verdict:
+    """The verdict, marked where the model is packed against it; what it says stays the same."""
+    if verdict.decision != "do not deploy":
+        return verdict
     failed = {gate.name for gate in verdict.gates if gate.passed is False}
-    return bool(failed) and failed <= {GAIN, PRETRAINED}
+    is_forced = insistence.on_anything or (insistence.on_no_gain and failed <= {GAIN, PRETRAINED})
+    return verdict.model_copy(update={"is_forced": is_forced})
 
 
 def _decide(report: EvalReport, failed: Sequence[Gate]) -> tuple[Deployment, str]:

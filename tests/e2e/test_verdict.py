@@ -52,10 +52,11 @@ def test_force_only_packs_and_the_bundle_says_so(refused):
     events = [
         decode_event(line) for line in (run / "events.jsonl").read_text().splitlines()[len(lines) :]
     ]
-    assert [e.stage for e in events if isinstance(e, StageStarted)] == ["bundle"]
+    assert [e.stage for e in events if isinstance(e, StageStarted)] == ["verdict", "bundle"]
     assert "tune" in [e.stage for e in events if isinstance(e, StageFinished) and e.restored]
     assert any(isinstance(e, Line) and e.label == "Verdict" for e in events)
     verdict = json.loads(done.stdout)["verdict"]
+    assert json.loads((run / "receipts" / "verdict.json").read_text())["value"] == verdict
     assert (verdict["decision"], verdict["is_forced"]) == ("do not deploy", True)
     bundle = run / "bundle"
     assert json.loads((bundle / "reports" / "verdict.json").read_text()) == verdict

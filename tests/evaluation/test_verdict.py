@@ -13,7 +13,8 @@ from appliance.evaluation.verdict import (
     PRETRAINED,
     WAYS,
     Evidence,
-    lacks_gain_alone,
+    Insistence,
+    insist,
     reach_verdict,
 )
 from appliance.values import (
@@ -211,10 +212,21 @@ def test_gates_that_failed_come_first_and_all_of_them_are_told():
     assert "not surely better" in verdict.sentence and "forgot too much" in verdict.sentence
 
 
-def test_only_a_missing_gain_can_be_waived_by_a_recipe():
-    assert lacks_gain_alone(judge(report=make_report(low=0.0)))
-    assert not lacks_gain_alone(judge(report=make_report(low=0.0, rise=0.5)))
-    assert not lacks_gain_alone(judge())
+@pytest.mark.parametrize(
+    ("report", "insistence", "is_forced"),
+    [
+        (make_report(), Insistence(on_anything=True, on_no_gain=True), False),
+        (make_report(low=0.0), Insistence(), False),
+        (make_report(low=0.0), Insistence(on_no_gain=True), True),
+        (make_report(low=0.0, rise=0.5), Insistence(on_no_gain=True), False),
+        (make_report(low=0.0, rise=0.5), Insistence(on_anything=True), True),
+    ],
+)
+def test_who_insists_changes_the_mark_and_nothing_else(report, insistence, is_forced):
+    verdict = judge(report=report)
+    marked = insist(verdict, insistence)
+    assert marked.is_forced is is_forced
+    assert marked.model_copy(update={"is_forced": False}) == verdict
 
 
 def test_worse_figures_never_give_a_better_decision():
