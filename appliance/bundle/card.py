@@ -118,11 +118,14 @@ A language model of {format_count(base.num_parameters)} parameters for ONNX Runt
 
 
 def _describe_verdict(verdict: Verdict) -> str:
-    signs = {True: "passed", False: "**failed**", None: "not measured"}
+    signs = {True: "passed", False: "**failed**"}
+    missing = ", ".join(gate.name for gate in verdict.gates if gate.passed is None)
+    unknown = f"\nNot measured: {missing}.\n" if missing else ""
     forced = "\n**Packed against this verdict: a person insisted.**\n" if verdict.is_forced else ""
     rows = "\n".join(
         f"| {gate.name} | {signs[gate.passed]} | {gate.measured} | {gate.limit} |"
         for gate in verdict.gates
+        if gate.passed is not None
     )
     return f"""\
 {verdict.sentence}.
@@ -130,7 +133,7 @@ def _describe_verdict(verdict: Verdict) -> str:
 | gate | | measured | had to hold |
 |---|---|---|---|
 {rows}
-"""
+{unknown}"""
 
 
 def _describe_base(base: BaseSpec) -> str:

@@ -85,7 +85,8 @@ def where(file: Path, runs: Path, as_json: bool) -> None:
     for use in uses:
         print_row("Run", use.run, *_tell(use))
     for run, command in commands.items():
-        print_row("Without it", command)
+        print_row("Without it", "the model is made anew by")
+        click.echo(command)  # in one piece, to be copied
         print_row("Then", f"rm -r {shlex.quote(run)}, and every copy of its bundle")
 
 

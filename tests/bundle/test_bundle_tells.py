@@ -26,6 +26,7 @@ def test_bundle_carries_its_verdict(packed):
     card = (packed / "MODEL_CARD.md").read_text()
     assert VERDICT.sentence in card
     assert "| better than the base | passed | 9.0 % | above 0 % |" in card
+    assert "\nNot measured: does not leak.\n" in card
     assert "insisted" not in card
 
 

@@ -165,7 +165,10 @@ DATASET = Dataset(
 VERDICT = Verdict(
     decision="deploy",
     sentence="deploy: the loss fell by 9.0 %",
-    gates=(Gate(name="better than the base", passed=True, measured="9.0 %", limit="above 0 %"),),
+    gates=(
+        Gate(name="better than the base", passed=True, measured="9.0 %", limit="above 0 %"),
+        Gate(name="does not leak", passed=None, measured="not measured", limit="no secret"),
+    ),
 )
 
 RECIPE = Recipe(documents=DocumentsRecipe(mask_words=(SECRET,)))
