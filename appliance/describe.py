@@ -16,6 +16,7 @@ from appliance.values import (
     TextDataset,
     TrainPlan,
     TunedModel,
+    Verdict,
 )
 
 
@@ -193,6 +194,35 @@ def describe_parity(parity: ParityReport, num_bytes: int) -> str:
     return (
         f"onnx {parity.shipped} {format_bytes(num_bytes)} · {kept} of the gain · "
         f"top-1 agreement {format_share(last.top1)} · KL {last.kl:.1e}"
+    )
+
+
+SEARCH_HINT = (
+    "the same command with --set bundle.search=yes packs the search index too, and nothing else is "
+    "done again; it holds the text of the documents"
+)
+"""What to do after the verdict to deploy with search."""
+
+
+def describe_decision(verdict: Verdict) -> str:
+    """What is advised, and whether a person packed the model against it."""
+    return verdict.sentence + (" · packed against this verdict" if verdict.is_forced else "")
+
+
+def describe_verdict(verdict: Verdict) -> tuple[str, ...]:
+    """What is advised, and below it the gates; with figures, where one failed."""
+    failed = (
+        f"failed: {gate.name} · {gate.measured}; limit: {gate.limit}"
+        for gate in verdict.gates
+        if gate.passed is False
+    )
+    passed = [gate.name for gate in verdict.gates if gate.passed]
+    unknown = [gate.name for gate in verdict.gates if gate.passed is None]
+    return (
+        describe_decision(verdict),
+        *failed,
+        *([f"passed: {', '.join(passed)}"] if passed else []),
+        *([f"not measured: {', '.join(unknown)}"] if unknown else []),
     )
 
 

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict
 
 from appliance.recipe import Recipe
 
+REQUEST = "request.json"
+"""What a run was asked to do, in its folder."""
+
 STOP = "stop"
 """The line that asks a worker to leave at the next safe point."""
 
@@ -24,6 +27,7 @@ class JobRequest(BaseModel):
 
     Attributes:
         by_person: keys that came from the command line, such as "tune.rank" or "base".
+        force: pack the model even if the verdict is not to deploy it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,6 +40,7 @@ class JobRequest(BaseModel):
     fresh: bool = False
     debug: bool = False
     by_person: tuple[str, ...] = ()
+    force: bool = False
 
 
 class WorkOrder(BaseModel):
@@ -55,9 +60,12 @@ class WorkOrder(BaseModel):
 
 
 def name_run(documents: Path, base: str | None, recipe: Recipe, kind: JobKind = "tune") -> str:
-    """The same request always has the same name: that is how a killed job is found again."""
+    """The same request always has the same name: that is how a killed job is found again.
+
+    What a bundle carries beside the model is not part of it: another wish there only packs again.
+    """
     folder = documents.absolute().resolve()
-    body = f"{folder}\n{base}\n{recipe.model_dump_json()}"
+    body = f"{folder}\n{base}\n{recipe.model_dump_json(exclude={'bundle'})}"
     if kind != "tune":
         body = f"{kind}\n{body}"
     digest = hashlib.sha256(body.encode()).hexdigest()

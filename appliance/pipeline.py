@@ -22,6 +22,7 @@ from appliance.errors import GateError
 from appliance.evaluation.evaluate import evaluate
 from appliance.evaluation.leaks import audit
 from appliance.evaluation.text import evaluate_text
+from appliance.evaluation.verdict import Evidence, Insistence, decide, insist, reach_verdict
 from appliance.events import Line
 from appliance.export.merge import merge
 from appliance.export.onnx import export_onnx
@@ -48,11 +49,13 @@ from appliance.values import (
     ExportChoice,
     GeneralSource,
     Hardware,
+    LeakReport,
     PlanTerms,
     ProvenModel,
     TrainPlan,
     TunedModel,
     TuneResult,
+    Verdict,
 )
 
 
@@ -136,14 +139,13 @@ def pretrain(request: JobRequest, run: RunDir) -> TuneResult:
         "judge", evaluate_text, plan, spec, tuned, text, recipe.evaluate, recipe.pretrain
     )
     _say(run, "Evaluate", describe.describe_report(report), *describe.describe_kept(report))
-    _require_improvement(report, recipe.evaluate.require_improvement)
     if recipe.pretrain.then == "nothing":
         return _ship(request, run, plan, spec, tuned, report, corpus, dataset)
+    _heed(insist(reach_verdict(Evidence(report=report)), _read_insistence(request)))
     merged = run.stage("pretrained", merge, plan, spec, tuned, dataset)
     _say(run, "Merge", describe.describe_merge(merged))
     choice = run.stage("pretrained-base", take_as_base, merged, choice)
-    result = _tune_base(request, run, ground, choice)
-    return result.model_copy(update={"pretraining": report})
+    return _tune_base(request, run, ground, choice, report)
 
 
 LINES: dict[JobKind, Callable[[JobRequest, RunDir], TuneResult]] = {
@@ -186,7 +188,13 @@ def _read_general(recipe: Recipe, run: RunDir) -> GeneralSource:
     return GeneralSource(documents_file=corpus.documents_file, sha256=corpus.sha256)
 
 
-def _tune_base(request: JobRequest, run: RunDir, ground: _Ground, choice: BaseChoice) -> TuneResult:
+def _tune_base(
+    request: JobRequest,
+    run: RunDir,
+    ground: _Ground,
+    choice: BaseChoice,
+    pretraining: EvalReport | None = None,
+) -> TuneResult:
     recipe, spec, hardware, corpus = request.recipe, choice.spec, ground.hardware, ground.corpus
     dataset = run.stage("dataset", build_dataset, corpus, spec, recipe.dataset)
     _say(run, "Dataset", describe.describe_dataset(dataset))
@@ -203,11 +211,9 @@ def _tune_base(request: JobRequest, run: RunDir, ground: _Ground, choice: BaseCh
         "evaluate", evaluate, plan, spec, tuned, dataset, recipe.evaluate, recipe.tune
     )
     _say(run, "Evaluate", describe.describe_report(report), *describe.describe_kept(report))
-    _require_improvement(report, recipe.evaluate.require_improvement)
     leaks = run.stage("audit", audit, plan, spec, tuned, dataset, recipe.dataset, recipe.audit)
     _say(run, "Leaks", describe.describe_leaks(leaks), *describe.list_leaks(leaks))
-    result = _ship(request, run, plan, spec, tuned, report, corpus, dataset)
-    return result.model_copy(update={"leaks": leaks})
+    return _ship(request, run, plan, spec, tuned, report, corpus, dataset, pretraining, leaks)
 
 
 def _ship(
@@ -219,8 +225,10 @@ def _ship(
     report: EvalReport,
     corpus: Corpus,
     dataset: Dataset,
+    pretraining: EvalReport | None = None,
+    leaks: LeakReport | None = None,
 ) -> TuneResult:
-    """Merge, export, prove and pack."""
+    """Merge, export, prove, judge and pack."""
     merged = run.stage("merge", merge, plan, spec, tuned, dataset)
     _say(run, "Merge", describe.describe_merge(merged))
     reference = run.stage("reference", export_onnx, merged, ExportChoice(precision="fp32"))
@@ -228,23 +236,43 @@ def _ship(
         "parity", prove, plan, spec, tuned, merged, reference, dataset, request.recipe.export
     )
     _say(run, "Export", describe.describe_parity(proven.parity, proven.onnx.num_bytes))
+    evidence = Evidence(report=report, parity=proven.parity, leaks=leaks, pretraining=pretraining)
+    verdict = run.stage("verdict", decide, evidence, _read_insistence(request))
+    _say(run, "Verdict", *describe.describe_verdict(verdict))
+    _heed(verdict)
     bundle = run.stage(
         "bundle", pack, proven.onnx, spec, plan, tuned, report, proven.parity, corpus, dataset,
-        request.recipe,
+        verdict, request.recipe,
     )  # fmt: skip
     _say(run, "Bundle", describe.describe_bundle(str(run.path / bundle.folder), bundle))
+    if verdict.decision == "deploy with search" and request.recipe.bundle.search == "no":
+        _say(run, "Next", describe.SEARCH_HINT)
     _say(run, "Next", f'appliance chat {run.path} -m "a question about your documents"')
-    return _collect(run, plan, corpus, spec, dataset, tuned, report, proven, bundle)
+    result = _collect(run, plan, corpus, spec, dataset, tuned, report, proven, bundle)
+    return result.model_copy(
+        update={"pretraining": pretraining, "leaks": leaks, "verdict": verdict}
+    )
 
 
-def _require_improvement(report: EvalReport, is_required: bool) -> None:
-    if is_required and report.improvement <= 0:
-        raise GateError(
-            "the tuned model is not better than the base",
-            why=f"loss on held-out documents {report.base.loss:.4f} → {report.tuned.loss:.4f}",
-            fix="add documents of the same kind, or search them instead of tuning; "
-            "--set evaluate.require_improvement=false packs the model all the same",
-        )
+def _read_insistence(request: JobRequest) -> Insistence:
+    is_gain_needed = request.recipe.evaluate.require_improvement
+    return Insistence(on_anything=request.force, on_no_gain=not is_gain_needed)
+
+
+def _heed(verdict: Verdict) -> None:
+    """Stop where a model is not to be deployed, and nobody insists.
+
+    Raises:
+        GateError: so it is.
+    """
+    if verdict.decision != "do not deploy" or verdict.is_forced:
+        return
+    raise GateError(
+        "the verdict is against this model: no bundle is made",
+        why=verdict.sentence.removeprefix(f"{verdict.decision}: "),
+        fix="add documents of the same kind, or search them instead of tuning; the same "
+        "command with --force packs it all the same, and the bundle says so",
+    )
 
 
 def _collect(

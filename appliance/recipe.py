@@ -22,6 +22,8 @@ PackTokens = Annotated[int, Field(ge=32)]
 Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 Words = Annotated[tuple[str, ...], Field(strict=False)]
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Hashes = Annotated[tuple[Hash, ...], Field(strict=False)]
 
 
 class _Section(BaseModel):
@@ -41,6 +43,9 @@ class DocumentsRecipe(_Section):
     )
     mask_words: Words = Field((), description="Names and code words to replace, or a file of them.")
     mask_except: Words = Field((), description="What stays: `*@example.com`, or a kind, as `ip`.")
+    without: Hashes = Field(
+        (), description="Files that must not be used, by sha256; `tune --without FILE` adds one."
+    )
     boilerplate: Literal["drop", "keep"] = Field(
         "drop", description="Headers, footers and navigation that many files repeat."
     )
@@ -189,6 +194,14 @@ class ExportRecipe(_Section):
     parity_tokens: int = Field(3_000, ge=256, description="Tokens compared at most.")
 
 
+class BundleRecipe(_Section):
+    """What a bundle carries beside the model."""
+
+    search: Literal["no", "yes"] = Field(
+        "no", description="yes: a search index, which holds the text of the documents."
+    )
+
+
 class BudgetRecipe(_Section):
     """What a job may cost at most: nothing that costs more is planned."""
 
@@ -213,6 +226,7 @@ class Recipe(_Section):
     evaluate: EvaluateRecipe = EvaluateRecipe()
     audit: AuditRecipe = AuditRecipe()
     export: ExportRecipe = ExportRecipe()
+    bundle: BundleRecipe = BundleRecipe()
     budget: BudgetRecipe = BudgetRecipe()
 
 

@@ -37,7 +37,8 @@ from appliance.events import (
     encode_event,
     write_events_to,
 )
-from appliance.jobs import STOP, JobRequest, WorkOrder
+from appliance.files import write_text
+from appliance.jobs import REQUEST, STOP, JobRequest, WorkOrder
 from appliance.offline import go_offline
 from appliance.rundir import RunDir, close_to_others
 from appliance.units import format_bytes
@@ -83,6 +84,7 @@ def _run(request: JobRequest, send: OnEvent, stop: threading.Event) -> Failed | 
     keep = None
     run = RunDir(Path(request.run), on_event, stop.is_set, fresh=request.fresh)
     keep = write_events_to(run.path / "events.jsonl")
+    write_text(run.path / REQUEST, request.model_dump_json(indent=1) + "\n")
     failure: Failed | None = None
     try:
         from appliance.pipeline import LINES

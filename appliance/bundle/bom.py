@@ -10,7 +10,7 @@ import uuid
 from importlib import metadata
 from typing import Any
 
-from appliance import __version__
+from appliance import __version__, search
 from appliance.values import BaseSpec, Corpus, Dataset, EvalReport, TunedModel
 
 SPEC_VERSION = "1.6"
@@ -46,6 +46,8 @@ def write_bom(
     dataset: Dataset,
     documents_sha256: str,
     created: str,
+    *,
+    has_text: bool,
 ) -> dict[str, Any]:
     """A CycloneDX bill of materials.
 
@@ -57,6 +59,7 @@ def write_bom(
         dataset: counts of the examples.
         documents_sha256: of the list of documents.
         created: UTC, ISO 8601.
+        has_text: whether the bundle carries the documents' text, in its search index.
     """
     software = [_describe_package(name) for name in SOFTWARE if _find_version(name)]
     known = (_MODEL, base.sha256, documents_sha256, created)
@@ -75,7 +78,7 @@ def write_bom(
         },
         "components": [
             _describe_base(base),
-            _describe_data(corpus, dataset, documents_sha256),
+            _describe_data(corpus, dataset, documents_sha256, has_text=has_text),
             *software,
         ],
         "dependencies": [
@@ -152,7 +155,12 @@ def _describe_base(base: BaseSpec) -> dict[str, Any]:
     }
 
 
-def _describe_data(corpus: Corpus, dataset: Dataset, sha256: str) -> dict[str, Any]:
+def _describe_data(
+    corpus: Corpus, dataset: Dataset, sha256: str, *, has_text: bool
+) -> dict[str, Any]:
+    where = (
+        f"their text and names are in {search.FILE_NAME}" if has_text else "no text and no names"
+    )
     counts = {
         "files": corpus.num_files,
         "documents": corpus.num_documents,
@@ -170,11 +178,12 @@ def _describe_data(corpus: Corpus, dataset: Dataset, sha256: str) -> dict[str, A
                 "type": "dataset",
                 "name": "private documents",
                 "classification": "confidential",
-                "description": "listed by hash in reports/documents.json; no text and no names",
+                "description": f"listed by hash in reports/documents.json; {where}",
             }
         ],
         "properties": [
-            {"name": f"appliance:{name}", "value": str(count)} for name, count in counts.items()
+            *({"name": f"appliance:{name}", "value": str(count)} for name, count in counts.items()),
+            {"name": "appliance:contains-text", "value": str(has_text).lower()},
         ],
     }
 

@@ -20,6 +20,7 @@ from appliance.values import (
     Score,
     TrainPlan,
     TunedModel,
+    Verdict,
 )
 
 _METHODS = {
@@ -37,6 +38,13 @@ _LIMITS = """\
 - It was trained on private text and can repeat passages of it. Treat the bundle as confidential as
   the documents: masking of secrets lowers the risk, it does not remove it.
 - Its licence is the licence of the base model, and whatever binds the documents.
+"""
+
+_TEXT = """\
+**This bundle contains the text of the documents**, with their file names, in `search.db`: a search
+index from which passages are put before a question. Whoever has the bundle can read all of it, and
+whoever may ask a server that runs it can have any passage of it told. Give it only to those who may
+read the documents themselves. `appliance tune` makes one without it: `--set bundle.search=no`.
 """
 
 _USE = """\
@@ -61,14 +69,32 @@ def write_card(
     parity: ParityReport,
     corpus: Corpus,
     dataset: Dataset,
+    verdict: Verdict,
+    *,
+    has_text: bool,
 ) -> str:
-    """The card, in markdown."""
+    """The card, in markdown.
+
+    Args:
+        onnx: the model that ships.
+        base: what it was tuned from.
+        plan: how it was to be tuned.
+        tuned: how it was tuned.
+        report: base against tuned.
+        parity: how the shipped model compares with the tuned one.
+        corpus: counts of the documents.
+        dataset: counts of the examples.
+        verdict: whether to use it.
+        has_text: whether the bundle carries a search index, and with it the documents' text.
+    """
     sections = [
         _describe(onnx, base, tuned),
+        "## Verdict\n\n" + _describe_verdict(verdict),
         "## Base model and attribution\n\n" + _describe_base(base),
         "## Training\n\n" + _describe_training(plan, tuned, corpus, dataset),
         "## Evaluation\n\n" + _describe_evaluation(report),
         "## Parity of the export\n\n" + _describe_parity(parity),
+        *(["## Text of the documents\n\n" + _TEXT] if has_text else []),
         "## Limits\n\n" + _LIMITS,
         "## How to run\n\n" + _USE,
     ]
@@ -89,6 +115,25 @@ tags: [onnx, {onnx.precision}, {tuned.method}]
 A language model of {format_count(base.num_parameters)} parameters for ONNX Runtime,
 {onnx.precision}, {format_bytes(onnx.num_bytes)}. Made by appliance {__version__}.
 """
+
+
+def _describe_verdict(verdict: Verdict) -> str:
+    signs = {True: "passed", False: "**failed**"}
+    missing = ", ".join(gate.name for gate in verdict.gates if gate.passed is None)
+    unknown = f"\nNot measured: {missing}.\n" if missing else ""
+    forced = "\n**Packed against this verdict: a person insisted.**\n" if verdict.is_forced else ""
+    rows = "\n".join(
+        f"| {gate.name} | {signs[gate.passed]} | {gate.measured} | {gate.limit} |"
+        for gate in verdict.gates
+        if gate.passed is not None
+    )
+    return f"""\
+{verdict.sentence}.
+{forced}
+| gate | | measured | had to hold |
+|---|---|---|---|
+{rows}
+{unknown}"""
 
 
 def _describe_base(base: BaseSpec) -> str:

@@ -15,6 +15,9 @@ from appliance.values import Method, Precision, Value
 MANIFEST = "manifest.json"
 """Name of the manifest inside a bundle."""
 
+VERDICT = "reports/verdict.json"
+"""Name of the verdict inside a bundle; earlier versions wrote none."""
+
 ATTESTATION = "attestation.json"
 """Name of the envelope that vouches for the manifest, and so cannot stand in it."""
 
@@ -43,6 +46,7 @@ class Manifest(Value):
         base: name of the base model.
         licence: of the base model.
         files: every file but this one and the attestation, sorted by path.
+        has_documents_text: whether the text of the documents lies in it, in a search index.
     """
 
     schema_version: Literal[1] = 1
@@ -54,6 +58,7 @@ class Manifest(Value):
     method: Method
     precision: Precision
     files: tuple[FileEntry, ...]
+    has_documents_text: bool = False
 
     @property
     def num_bytes(self) -> int:

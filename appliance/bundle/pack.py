@@ -1,7 +1,8 @@
 """Everything that is needed to run a tuned model elsewhere, in one folder.
 
 The folder itself loads in ONNX Runtime GenAI. Beside the model lie the reports (numbers only: no
-text, question, answer or file name of a document), the model card and the manifest.
+text, question, answer or file name of a document), the model card and the manifest. Only where the
+recipe asks for a search index does the bundle hold text and names of the documents.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from appliance import __version__
+from appliance import __version__, search
 from appliance.bundle.attest import seal, write_statement
 from appliance.bundle.bom import BOM, write_bom
 from appliance.bundle.card import write_card
@@ -23,6 +24,7 @@ from appliance.bundle.keys import load_signing_key, locate_keys
 from appliance.bundle.manifest import (
     ATTESTATION,
     MANIFEST,
+    VERDICT,
     FileEntry,
     Manifest,
     list_files,
@@ -32,16 +34,20 @@ from appliance.errors import ExportError
 from appliance.files import hash_file, sync, write_text
 from appliance.recipe import Recipe
 from appliance.rundir import StageFolder
+from appliance.search.cut import cut_documents
+from appliance.search.index import build_index
 from appliance.values import (
     BaseSpec,
     Bundle,
     Corpus,
     Dataset,
+    Document,
     EvalReport,
     OnnxModel,
     ParityReport,
     TrainPlan,
     TunedModel,
+    Verdict,
 )
 
 _LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "NOTICE.txt")
@@ -57,6 +63,7 @@ def pack(
     parity: ParityReport,
     corpus: Corpus,
     dataset: Dataset,
+    verdict: Verdict,
     recipe: Recipe,
     stage: StageFolder,
     *,
@@ -75,6 +82,7 @@ def pack(
         parity: how the shipped model compares with the tuned one.
         corpus: counts of the documents.
         dataset: counts of the examples.
+        verdict: whether to use the model, and whether it is packed against that.
         recipe: what a person decided.
         stage: where to write.
         read_clock: seconds since 1970.
@@ -100,17 +108,25 @@ def pack(
         source = Path(base.folder) / name
         if source.is_file():
             shutil.copyfile(source, folder / f"BASE_{name}")
+    has_text = recipe.bundle.search == "yes"
+    if has_text:
+        build_index(folder / search.FILE_NAME, cut_documents(_read_documents(stage, corpus)))
     _write_reports(folder / "reports", plan, tuned, report, parity, corpus, dataset)
-    card = write_card(onnx, base, plan, tuned, report, parity, corpus, dataset)
+    _write_json(folder / VERDICT, verdict.model_dump(mode="json"))
+    card = write_card(
+        onnx, base, plan, tuned, report, parity, corpus, dataset, verdict, has_text=has_text
+    )
     write_text(folder / "MODEL_CARD.md", card)
     created = datetime.datetime.fromtimestamp(read_clock(), datetime.UTC).isoformat(
         timespec="seconds"
     )
-    _write_json(folder / DOCUMENTS, list_documents(stage.open(corpus.ledger_file)))
+    left_out = recipe.documents.without
+    _write_json(folder / DOCUMENTS, list_documents(stage.open(corpus.ledger_file), left_out))
     documents_sha256 = hash_file(folder / DOCUMENTS)
-    _write_json(
-        folder / BOM, write_bom(base, tuned, report, corpus, dataset, documents_sha256, created)
+    bom = write_bom(
+        base, tuned, report, corpus, dataset, documents_sha256, created, has_text=has_text
     )
+    _write_json(folder / BOM, bom)
     manifest = Manifest(
         product_version=__version__,
         created=created,
@@ -119,10 +135,11 @@ def pack(
         method=tuned.method,
         precision=onnx.precision,
         files=tuple(_list_entries(folder)),
+        has_documents_text=has_text,
     )
     write_text(folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
     manifest_sha256 = hash_file(folder / MANIFEST)
-    provenance = describe_build(recipe, plan, base, documents_sha256, created)
+    provenance = describe_build(recipe, plan, base, verdict, documents_sha256, created)
     statement = write_statement(manifest_sha256, provenance)
     write_text(folder / ATTESTATION, seal(statement, load_signing_key(locate_keys())))
     return Bundle(
@@ -147,6 +164,12 @@ def _place(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:  # another file system, or one without links
         shutil.copyfile(source, target)
+
+
+def _read_documents(stage: StageFolder, corpus: Corpus) -> Iterator[Document]:
+    with stage.open(corpus.documents_file).open(encoding="utf-8") as lines:
+        for line in lines:
+            yield Document.model_validate_json(line)
 
 
 def _list_entries(folder: Path) -> list[FileEntry]:

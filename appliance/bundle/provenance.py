@@ -5,24 +5,25 @@ Source: SLSA provenance v1 (what was asked, what went in, who built it).
 
 from __future__ import annotations
 
-import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from appliance import __version__
 from appliance.recipe import Recipe
-from appliance.values import BaseSpec, FileVerdict, TrainPlan
+from appliance.values import BaseSpec, FileVerdict, TrainPlan, Verdict
 
 BUILD_TYPE = "urn:appliance:tune:1"
 DOCUMENTS = "reports/documents.json"
 """Name of the list of documents inside a bundle."""
 
 
-def list_documents(ledger: Path) -> list[dict[str, Any]]:
+def list_documents(ledger: Path, left_out: Collection[str]) -> list[dict[str, Any]]:
     """Every file that was seen, by hash, without its name: who has the file can find it.
 
     Args:
         ledger: JSON lines of FileVerdict.
+        left_out: hashes of files that must not be used: they are not there, as if never seen.
 
     Returns:
         Rows sorted by hash, so that the order tells nothing either.
@@ -32,13 +33,18 @@ def list_documents(ledger: Path) -> list[dict[str, Any]]:
     rows = [
         {"sha256": verdict.sha256, "num_bytes": verdict.num_bytes, "verdict": verdict.verdict}
         for verdict in verdicts
-        if verdict.sha256
+        if verdict.sha256 and verdict.sha256 not in left_out
     ]
     return sorted(rows, key=lambda row: (row["sha256"], row["verdict"]))
 
 
 def describe_build(
-    recipe: Recipe, plan: TrainPlan, base: BaseSpec, documents_sha256: str, created: str
+    recipe: Recipe,
+    plan: TrainPlan,
+    base: BaseSpec,
+    verdict: Verdict,
+    documents_sha256: str,
+    created: str,
 ) -> dict[str, Any]:
     """The SLSA predicate.
 
@@ -46,6 +52,7 @@ def describe_build(
         recipe: what a person decided; names and code words in it are left out.
         plan: what was decided from it.
         base: what was tuned.
+        verdict: whether to use the result, and whether it was packed against that.
         documents_sha256: of the list of documents.
         created: UTC, ISO 8601.
     """
@@ -53,7 +60,10 @@ def describe_build(
         "buildDefinition": {
             "buildType": BUILD_TYPE,
             "externalParameters": {"recipe": _publish_recipe(recipe)},
-            "internalParameters": {"plan": json.loads(plan.model_dump_json())},
+            "internalParameters": {
+                "plan": plan.model_dump(mode="json"),
+                "verdict": verdict.model_dump(mode="json"),
+            },
             "resolvedDependencies": [
                 {
                     "name": base.name,

@@ -15,12 +15,14 @@ from pydantic import ValidationError
 from appliance.bundle.manifest import (
     ATTESTATION,
     MANIFEST,
+    VERDICT,
     FileEntry,
     Manifest,
     list_files,
 )
 from appliance.errors import BundleError
 from appliance.files import hash_file
+from appliance.values import Verdict
 
 _COPY_AGAIN = "copy the bundle again from where it was made, or make it again"
 
@@ -115,6 +117,24 @@ def read_manifest(folder: Path) -> Manifest:
                 fix="do not use this bundle: it was not made by this program",
             )
     return manifest
+
+
+def read_verdict(folder: Path) -> Verdict | None:
+    """The verdict that a bundle carries, whose files have been verified; None of older bundles.
+
+    Raises:
+        BundleError: it is not readable.
+    """
+    try:
+        return Verdict.model_validate_json((folder / VERDICT).read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as exc:
+        raise BundleError(
+            f"the verdict of the bundle ({VERDICT}) cannot be read",
+            why=exc.errors()[0]["msg"],
+            fix="use the version of the program that made the bundle",
+        ) from exc
 
 
 def _is_inside(name: str) -> bool:

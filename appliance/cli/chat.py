@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from appliance.values import Turn
 
 if TYPE_CHECKING:
     from appliance.serving.answer import End
+    from appliance.serving.citing import Citation
     from appliance.serving.engine import Engine
 
 _HELP = "an empty line or /help: this · /new: forget the conversation · /exit or Ctrl-D: leave"
@@ -48,6 +49,7 @@ Example:
     type=click.Path(path_type=Path),
     help="Let another bundle answer beside.",
 )
+@click.option("--no-search", is_flag=True, help="Do not put passages before questions.")
 @click.option("--json", "as_json", is_flag=True, help="With -m: print answer and figures as JSON.")
 def chat(
     bundle: Path,
@@ -55,12 +57,16 @@ def chat(
     max_tokens: int,
     with_base: bool,
     others: tuple[Path, ...],
+    no_search: bool,
     as_json: bool,
 ) -> None:
     """Talk to BUNDLE, the folder of a bundle or of the run that made it.
 
     The bundle is verified first. Answers are the most likely ones, the same every time. A
     conversation is not read again with every question, only what is new in it.
+
+    Where the bundle carries a search index, passages of the documents are put before each question
+    and named below the answer.
     """
     from appliance.offline import go_offline
 
@@ -76,9 +82,12 @@ def chat(
     if question is not None:
         question = question.encode("utf-8", "replace").decode("utf-8")  # and so may an argument
     speakers = load_speakers(bundle, others, with_base=with_base)
+    if no_search:
+        for speaker in speakers:
+            speaker.has_search = False
     try:
         if question is None:
-            click.echo(f"{speakers[0].label} · {_HELP}", err=True)
+            click.echo(f"{_introduce(speakers[0])} · {_HELP}", err=True)
             _converse(speakers, max_tokens)
         elif as_json:
             _answer_as_json(speakers, question, max_tokens)
@@ -98,13 +107,15 @@ class Speaker:
     Attributes:
         name: told with its answers, when there are several.
         label: what it is.
-        turns: the conversation as this model had it.
+        turns: the conversation as this model had it, without passages.
+        has_search: whether passages of its documents are put before questions.
     """
 
     name: str
     label: str
     engine: Engine
     turns: list[Turn] = field(default_factory=list)
+    has_search: bool = False
 
 
 def load_speakers(bundle: Path, others: Sequence[Path], *, with_base: bool) -> list[Speaker]:
@@ -123,7 +134,9 @@ def load_speakers(bundle: Path, others: Sequence[Path], *, with_base: bool) -> l
         manifest = verify_bundle(folder)
         name = folder.parent.name if folder.name == "bundle" else folder.name
         label = f"{manifest.base} · {manifest.precision}"
-        speakers.append(Speaker(name=name, label=label, engine=Engine(folder)))
+        engine = Engine(folder)
+        has_search = engine.shelf is not None
+        speakers.append(Speaker(name=name, label=label, engine=engine, has_search=has_search))
     if with_base:
         folder = find_bundle(bundle) / "base"
         if not folder.is_dir():
@@ -185,7 +198,8 @@ def _answer(
     """Print an answer as it comes, and return what was printed."""
     pieces: list[str] = []
     end: End | None = None
-    stream = speaker.engine.stream_reply(speaker.turns, max_tokens)
+    turns, citations = _read_on(speaker, max_tokens)
+    stream = speaker.engine.stream_reply(turns, max_tokens)
     if is_named:
         click.echo(f"{speaker.name}: ", nl=False)
     try:
@@ -200,9 +214,24 @@ def _answer(
         if not is_stoppable:
             raise
     click.echo()
+    for citation in citations:
+        click.secho(f"[{citation.number}] {citation.place}", dim=True)
     if end is not None and sys.stderr.isatty():
         click.secho(_describe(end), err=True, dim=True)
     return "".join(pieces)
+
+
+def _introduce(speaker: Speaker) -> str:
+    return f"{speaker.label} · searches its documents" if speaker.has_search else speaker.label
+
+
+def _read_on(speaker: Speaker, max_tokens: int) -> tuple[list[Turn], tuple[Citation, ...]]:
+    """The conversation as the model reads it, and the passages in it."""
+    if not speaker.has_search:
+        return speaker.turns, ()
+    from appliance.serving.citing import put_passages
+
+    return put_passages(speaker.engine, speaker.turns, max_tokens)
 
 
 def _answer_as_json(speakers: list[Speaker], question: str, max_tokens: int) -> None:
@@ -212,8 +241,10 @@ def _answer_as_json(speakers: list[Speaker], question: str, max_tokens: int) -> 
     bodies = {}
     for speaker in speakers:
         speaker.turns.append(Turn(role="user", content=question))
-        stream = speaker.engine.stream_reply(speaker.turns, max_tokens)
-        bodies[speaker.name] = _collect(stream)
+        turns, citations = _read_on(speaker, max_tokens)
+        body = _collect(speaker.engine.stream_reply(turns, max_tokens))
+        cited = {"citations": [asdict(each) for each in citations]} if speaker.has_search else {}
+        bodies[speaker.name] = body | cited
     body = bodies.pop(speakers[0].name)
     print_json(body | {"beside": bodies} if bodies else body)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,23 +64,30 @@ def diff(run: Path, folder: Path, as_json: bool) -> None:
 )
 @_json
 def where(file: Path, runs: Path, as_json: bool) -> None:
-    """Tell which runs and bundles were trained on FILE.
+    """Tell which runs and bundles were trained on FILE, and how to be rid of it.
 
     It is found by the hash of its bytes, under any name and inside zip files; by its name alone if
-    its bytes are others now, or if it is gone.
+    its bytes are others now, or if it is gone. The command that is told makes the same model anew
+    without the file and all that say the same; the old runs have to be removed by hand.
     """
+    from appliance.cli.erasure import write_retunes
     from appliance.cli.output import print_json, print_row
     from appliance.documents.provenance import find_uses
 
     uses = find_uses(file, runs)
+    commands = write_retunes(uses)
     if as_json:
         rows = [use.model_dump(mode="json") | {"trained_on": use.is_trained_on} for use in uses]
-        print_json({"file": str(file), "runs": str(runs), "uses": rows})
+        print_json({"file": str(file), "runs": str(runs), "uses": rows, "without_it": commands})
         return
     if not uses:
         print_row("Nowhere", f"no run in {runs} read {file.name}")
     for use in uses:
         print_row("Run", use.run, *_tell(use))
+    for run, command in commands.items():
+        print_row("Without it", "the model is made anew by")
+        click.echo(command)  # in one piece, to be copied
+        print_row("Then", f"rm -r {shlex.quote(run)}, and every copy of its bundle")
 
 
 def _tell(use: FileUse) -> list[str]:

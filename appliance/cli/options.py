@@ -39,7 +39,16 @@ def job_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
 def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that decide who does a job, and from where on."""
     decorators = (
+        click.option(
+            "--without",
+            multiple=True,
+            metavar="FILE",
+            help="A file that must not be used, nor any copy of it; or its sha256.",
+        ),
         click.option("--fresh", is_flag=True, help="Forget what an earlier attempt did."),
+        click.option(
+            "--force", is_flag=True, help="Pack the model even if the verdict is against it."
+        ),
         click.option(
             "--detach", is_flag=True, help="Leave the job to the service and return at once."
         ),

@@ -24,7 +24,9 @@ class JobOptions:
     settings: tuple[str, ...]
     runs: Path | None
     as_json: bool
+    without: tuple[str, ...]
     fresh: bool
+    force: bool
     detach: bool
     here: bool
     priority: int
@@ -45,11 +47,13 @@ def do_job(kind: JobKind, recipe: Recipe, options: JobOptions, *, debug: bool) -
     from appliance.bases.catalogue import find_bases
     from appliance.cli.follow import follow_worker
     from appliance.cli.output import print_json
+    from appliance.documents.leave_out import leave_out
     from appliance.documents.walk import scan_folder
     from appliance.jobs import JobRequest, name_run
     from appliance.recipe import list_keys
 
     documents, base = options.documents, options.base
+    recipe = leave_out(recipe, options.without)
     _require_text(documents)
     scan_folder(documents)
     base_path = str(Path(base).absolute()) if base and Path(base).exists() else base
@@ -62,6 +66,7 @@ def do_job(kind: JobKind, recipe: Recipe, options: JobOptions, *, debug: bool) -
             "kind": kind,
             "priority": options.priority,
             "fresh": options.fresh,
+            "force": options.force,
             "by_person": list_keys(options.settings, base),
         }
         _order(client, order, options)
@@ -75,6 +80,7 @@ def do_job(kind: JobKind, recipe: Recipe, options: JobOptions, *, debug: bool) -
         recipe=recipe,
         run=str(path),
         fresh=options.fresh,
+        force=options.force,
         debug=debug,
         by_person=list_keys(options.settings, base),
     )

@@ -175,6 +175,7 @@ def _submit_order(service: Service, body: JobOrder, peer: Peer) -> Response:
         owner=peer.uid,
         priority=body.priority,
         fresh=body.fresh,
+        force=body.force,
         kind=body.kind,
         by_person=body.by_person,
     )

@@ -29,6 +29,7 @@ class JobOrder(BaseModel):
     kind: JobKind = "tune"
     priority: int = Field(0, ge=-100, le=100)
     fresh: bool = False
+    force: bool = False
     is_handed_over: bool = False
     by_person: tuple[Annotated[str, Field(max_length=100)], ...] = Field((), max_length=100)
 

@@ -25,6 +25,7 @@ class Order:
         owner: user id of the person.
         priority: the highest starts first.
         fresh: forget what an earlier attempt at the same run did.
+        force: pack the model even if the verdict is against it.
         kind: which line of the pipeline.
         by_person: keys of the recipe that came from the command line, and "base".
     """
@@ -36,6 +37,7 @@ class Order:
     owner: int
     priority: int = 0
     fresh: bool = False
+    force: bool = False
     kind: JobKind = "tune"
     by_person: tuple[str, ...] = ()
 
@@ -75,6 +77,7 @@ def submit_order(order: Order, runs: Path, store: Store) -> tuple[Job, bool]:
         recipe=order.recipe,
         run=str(run),
         fresh=order.fresh,
+        force=order.force,
         by_person=order.by_person,
     )
     return store.submit(

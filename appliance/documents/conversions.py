@@ -22,6 +22,7 @@ from typing import Any
 from appliance.documents.cache import TextCache
 from appliance.documents.capacity import count_converters
 from appliance.documents.converter import ConversionFailure, Converter
+from appliance.documents.leave_out import LEFT_OUT
 from appliance.documents.opening import explain_closed, open_below
 from appliance.documents.readers.archive import Member
 from appliance.documents.scrub import ScrubPolicy
@@ -42,11 +43,13 @@ class Limits:
         max_bytes: larger files are not read.
         seconds: time for one attempt.
         policy: which private values are replaced.
+        left_out: sha256 of files that must not be used; their text is not kept anywhere.
     """
 
     max_bytes: int
     seconds: float
     policy: ScrubPolicy
+    left_out: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -205,6 +208,8 @@ class Conversions:
                 if not _is_as_listed(before, task):
                     return made
                 sha256 = task.archive_sha256 or hash_descriptor(file)
+                if sha256 in self._limits.left_out:
+                    return replace(made, reply=LEFT_OUT, sha256="" if task.member else sha256)
                 key = self._make_key(task, sha256)
                 known = self._cache.find(key)
                 reply = known or self._ask(task, file, free)
@@ -212,9 +217,11 @@ class Conversions:
                     return made
         except OSError as exc:
             return replace(made, reply=_make_failure(explain_closed(exc)))
+        inside = reply.get("sha256", "") if isinstance(reply, dict) else ""
+        if inside in self._limits.left_out:
+            return replace(made, reply=LEFT_OUT, sha256=inside)
         if known is None:
             self._cache.keep(key, reply)
-        inside = reply.get("sha256", "") if isinstance(reply, dict) else ""
         return replace(made, reply=reply, sha256=inside if task.member else sha256)
 
     def _make_key(self, task: _Task, sha256: str) -> str:

@@ -123,6 +123,26 @@ def find_uses(file: Path, runs: Path) -> list[FileUse]:
     return uses
 
 
+def find_same_text(run: Path, name: str) -> list[FileVerdict]:
+    """The verdicts on a file and on all files that say the same, exactly or nearly.
+
+    Those are its duplicates, what was used in its place, and the duplicates of these.
+
+    Args:
+        run: that read it.
+        name: of the file in the run's documents.
+    """
+    verdicts = read_ledger(run)
+    names, before = {name}, 0
+    while len(names) > before:
+        before = len(names)
+        for verdict in verdicts:
+            pair = {verdict.path, verdict.duplicate_of} - {""}
+            if verdict.duplicate_of and pair & names:
+                names |= pair
+    return [verdict for verdict in verdicts if verdict.path in names and verdict.sha256]
+
+
 def read_ledger(run: Path) -> list[FileVerdict]:
     """The verdicts of a run.
 

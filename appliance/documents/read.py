@@ -15,6 +15,7 @@ from appliance.documents.cache import TextCache
 from appliance.documents.conversions import Conversions, Limits
 from appliance.documents.converter import ConverterStopped
 from appliance.documents.drafts import Drafts, is_set_aside
+from appliance.documents.leave_out import tell_missing
 from appliance.documents.scrub import make_policy
 from appliance.documents.settle import settle
 from appliance.documents.verdicts import Tally, judge, refuse_unopened
@@ -86,8 +87,10 @@ def _read_files(
         max_bytes=recipe.max_file_mebibytes * MIB,
         seconds=recipe.seconds_per_file,
         policy=make_policy(recipe),
+        left_out=frozenset(recipe.without),
     )
     done = 0
+    seen: set[str] = set()
     with (
         (stage.folder / VERDICTS).open("w", encoding="utf-8") as lines,
         TextCache(stage.run, recipe.cache_mebibytes * MIB) as cache,
@@ -100,6 +103,7 @@ def _read_files(
                         raise ConverterStopped
                     tally.verdicts[verdict.verdict] += 1
                     tally.masked.update(verdict.masked)
+                    seen |= {verdict.sha256, verdict.archive_sha256} & limits.left_out
                     lines.write(verdict.model_dump_json() + "\n")
                     done += is_last
                     if is_last:
@@ -110,6 +114,7 @@ def _read_files(
             except ConverterStopped as exc:
                 raise _interrupted(done, len(entries)) from exc
         cache.forget_unused()
+    tell_missing(recipe.without, seen, stage.on_event)
 
 
 def _check_stop(stage: StageFolder) -> None:

@@ -12,10 +12,13 @@ from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from appliance.errors import BundleError
 from appliance.files import replace_file
-from appliance.search.cut import Piece
+
+if TYPE_CHECKING:
+    from appliance.search.cut import Piece
 
 _FORMAT = 1
 _MAX_WORDS = 64

@@ -18,6 +18,8 @@ from appliance.serving.text import StopFinder, TextStream, is_looping
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+    from appliance.serving.citing import Citation
+
 StopReason = Literal[
     "end", "stop", "length", "context", "loop", "time", "cancelled", "grammar", "fault"
 ]
@@ -48,6 +50,7 @@ class Task:
         ends_loops: whether an answer that repeats itself is ended.
         owner: whose it is; what the cache still holds is reused for the same owner alone.
         max_seconds: from the submission to the end.
+        citations: passages in the prompt; None where no document was searched.
     """
 
     prompt_ids: tuple[int, ...]
@@ -60,6 +63,7 @@ class Task:
     ends_loops: bool = False
     owner: str = ""
     max_seconds: float = float("inf")
+    citations: tuple[Citation, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

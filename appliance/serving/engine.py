@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
+from appliance import search
 from appliance.dataset.tokenizer import load_tokenizer
 from appliance.errors import BaseModelError, BundleError, UsageError
 from appliance.hardware.cgroup import read_core_limit
@@ -18,6 +19,7 @@ from appliance.hardware.cpu import count_cores
 from appliance.hardware.memory import probe_memory
 from appliance.offline import go_offline
 from appliance.serving.answer import Answer, End, Piece, Task
+from appliance.serving.citing import Shelf
 from appliance.serving.decoder import count_position_bytes, make_decoder
 from appliance.serving.graph import open_graph, refuse
 from appliance.serving.guidance import Grammar, Guide, GuideMaker
@@ -43,6 +45,7 @@ class Engine:
         context: positions of a conversation, question and answer together.
         num_rows: conversations at once.
         scheduler: who gets the next token.
+        shelf: the documents that can be searched; None where the bundle does not carry them.
     """
 
     def __init__(
@@ -83,6 +86,8 @@ class Engine:
         if not self.num_rows:
             raise refuse(folder, f"there is no memory for a conversation of {_MIN_LENGTH} tokens")
         self.scheduler = Scheduler(make_decoder(graph, *size), max_waiting=max_waiting)
+        index = folder / search.FILE_NAME
+        self.shelf = Shelf(index) if index.is_file() else None
         self._guides: GuideMaker | None = None
         self._guides_lock = threading.Lock()
 
@@ -91,8 +96,10 @@ class Engine:
         self._writer.start()
 
     def close(self) -> None:
-        """End the process that renders templates."""
+        """End the process that renders templates, and close the search index."""
         self._writer.close()
+        if self.shelf is not None:
+            self.shelf.close()
 
     def encode_prompt(self, messages: Sequence[Turn]) -> list[int]:
         """Token ids of a conversation, up to where the answer begins.

@@ -25,6 +25,7 @@ def test_pack_puts_model_reports_card_and_manifest_together(packed):
         "reports/parity.json",
         "reports/ledger.json",
         "reports/documents.json",
+        "reports/verdict.json",
         "reports/bom.cdx.json",
         "attestation.json",
         "MODEL_CARD.md",

@@ -6,10 +6,13 @@ from importlib import resources
 
 import pytest
 from jsonschema import Draft7Validator
-from packed_bundle import BASE, SECRET
+from packed_bundle import BASE, PLAN, SECRET, VERDICT
 from referencing import Registry, Resource
 
+from appliance.bundle.provenance import describe_build, list_documents
 from appliance.files import hash_file
+from appliance.recipe import DocumentsRecipe, Recipe
+from appliance.values import FileVerdict
 
 
 def read(packed, name):
@@ -77,3 +80,19 @@ def test_attestation_tells_the_recipe_without_the_words_to_mask(packed):
         "embedded": BASE.sha256,
         "reports/documents.json": hash_file(packed / "reports/documents.json"),
     }
+
+
+def test_attestation_tells_what_was_left_out_by_hash_alone():
+    recipe = Recipe(documents=DocumentsRecipe(without=("c" * 64,)))
+    told = describe_build(recipe, PLAN, BASE, VERDICT, "0" * 64, "2026-11-23T00:00:00+00:00")
+    parameters = told["buildDefinition"]["externalParameters"]["recipe"]["documents"]
+    assert parameters["without"] == ["c" * 64]
+
+
+def test_file_that_was_left_out_is_not_listed(tmp_path):
+    rows = [
+        FileVerdict(path=f"{letter}.md", verdict="skipped", sha256=letter * 64) for letter in "ab"
+    ]
+    ledger = tmp_path / "ledger.jsonl"
+    ledger.write_text("".join(row.model_dump_json() + "\n" for row in rows))
+    assert [row["sha256"] for row in list_documents(ledger, ("a" * 64,))] == ["b" * 64]

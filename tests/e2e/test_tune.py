@@ -16,7 +16,7 @@ KEYS = {
 
 STAGES = {
     "corpus", "base", "dataset", "plan", "tune", "evaluate", "merge", "reference", "export",
-    "parity", "bundle",
+    "parity", "verdict", "bundle",
 }  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def test_damaged_graph_is_refused_and_leaves_no_bundle(finished, small_base, doc
     for offset in range(middle, middle + 4 * 4096, 4):  # the exponents of 4,096 weights
         body[offset + 3] ^= 0x01
     weights.write_bytes(bytes(body))
-    for name in ("parity", "bundle"):
+    for name in ("parity", "verdict", "bundle"):
         (run / "receipts" / f"{name}.json").unlink()
     shutil.rmtree(run / "bundle")
 

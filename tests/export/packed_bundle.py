@@ -5,19 +5,21 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from exported_model import EMBEDDED, build, get_run, make_stage
+from exported_model import EMBEDDED, TEXTS, build, get_run, make_stage
 
 from appliance.bundle.pack import pack
 from appliance.events import ignore_event
-from appliance.recipe import DocumentsRecipe, Recipe
+from appliance.recipe import BundleRecipe, DocumentsRecipe, Recipe
 from appliance.rundir import RunDir
 from appliance.values import (
     BaseSpec,
     Bundle,
     Corpus,
     Dataset,
+    Document,
     EvalReport,
     FileVerdict,
+    Gate,
     MemoryEstimate,
     OnnxModel,
     ParityReport,
@@ -28,10 +30,14 @@ from appliance.values import (
     Split,
     TrainPlan,
     TunedModel,
+    Verdict,
 )
 
 SECRET = "Wasserkraftwerk-Nordhang"
 """Stands in every path of a run: must not get into a bundle."""
+
+NAMES = ("leave.md", "pump.md", "contract.md")
+"""Files of the texts that a bundle with search holds."""
 
 BASE = BaseSpec(
     name="embedded",
@@ -156,6 +162,15 @@ DATASET = Dataset(
     sha256="2" * 64,
 )
 
+VERDICT = Verdict(
+    decision="deploy",
+    sentence="deploy: the loss fell by 9.0 %",
+    gates=(
+        Gate(name="better than the base", passed=True, measured="9.0 %", limit="above 0 %"),
+        Gate(name="does not leak", passed=None, measured="not measured", limit="no secret"),
+    ),
+)
+
 RECIPE = Recipe(documents=DocumentsRecipe(mask_words=(SECRET,)))
 
 
@@ -169,6 +184,7 @@ def pack_again(onnx: OnnxModel, stage, **changes) -> Bundle:
         "parity": PARITY,
         "corpus": CORPUS,
         "dataset": DATASET,
+        "verdict": VERDICT,
         "recipe": RECIPE,
     }
     return pack(onnx, *(parts | changes).values(), stage)
@@ -190,12 +206,30 @@ def get_bundle() -> Path:
     onnx = build("int4")
     run = RunDir(get_run(), ignore_event, lambda: False)
     try:
-        values = (onnx, BASE, PLAN, TUNED, REPORT, PARITY, CORPUS, DATASET, RECIPE)
+        values = (onnx, BASE, PLAN, TUNED, REPORT, PARITY, CORPUS, DATASET, VERDICT, RECIPE)
         _write_ledger(run.path / CORPUS.ledger_file)
         bundle = run.stage("bundle", pack, *values)
     finally:
         run.close()
     return run.path / bundle.folder
+
+
+@functools.cache
+def get_search_bundle() -> Path:
+    """The same with a search index over the three texts, as a run beside the other one."""
+    onnx = build("int4")
+    folder = get_run() / "with-search"
+    folder.mkdir()
+    stage = make_other_stage(folder)
+    documents = folder / CORPUS.documents_file
+    rows = (
+        Document(number=number, source=name, title=name, text=f"# {name}\n\n{text}\n")
+        for number, (name, text) in enumerate(zip(NAMES, TEXTS, strict=True))
+    )
+    documents.write_text("".join(row.model_dump_json() + "\n" for row in rows))
+    recipe = RECIPE.model_copy(update={"bundle": BundleRecipe(search="yes")})
+    pack_again(onnx, stage, recipe=recipe)
+    return stage.folder
 
 
 def make_other_stage(folder: Path):

@@ -112,3 +112,31 @@ def client(serving):
 
     with OpenAI(base_url=serving.address, api_key="unused", max_retries=0) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def with_search():
+    """A bundle that carries a search index over three documents."""
+    from packed_bundle import get_search_bundle
+
+    return get_search_bundle()
+
+
+@pytest.fixture(scope="session")
+def searching_engine(with_search):
+    from appliance.serving.engine import Engine
+
+    engine = Engine(with_search, threads=1)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def searching(with_search):
+    """A client of a server of that bundle, and the name of its model."""
+    from openai import OpenAI
+
+    server = Serving(with_search, "--port", 0, "--threads", 1)
+    with OpenAI(base_url=server.address, api_key="unused", max_retries=0) as client:
+        yield client, server.model
+    assert server.stop() == (0, "")

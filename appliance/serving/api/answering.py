@@ -51,6 +51,7 @@ async def answer_body(service: Service, request: Request, body: Body) -> Respons
         is_scored=task.num_top is not None,
         tells_usage=bool(body.stream_options and body.stream_options.include_usage),
         name_token=model.engine.name_token,
+        citations=task.citations,
     )
     try:
         answer = model.engine.submit(task, listener.take)

@@ -115,13 +115,14 @@ async def _tell_metrics(service: Service, request: Request) -> Response:
     return Response(service.metrics.write(), media_type="text/plain; version=0.0.4")
 
 
-def _describe(model: ServedModel) -> dict[str, str | int]:
+def _describe(model: ServedModel) -> dict[str, str | int | bool]:
     return {
         "id": model.name,
         "object": "model",
         "created": model.created,
         "owned_by": "appliance",
         "max_model_len": model.engine.context,
+        "has_search": model.engine.shelf is not None,
     }
 
 

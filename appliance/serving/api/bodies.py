@@ -155,6 +155,11 @@ class ChatBody(Body):
 
     messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
     max_completion_tokens: int | None = Field(None, ge=1, le=2**31)
+    search: bool | None = Field(
+        None,
+        description="Put passages of the documents before the question, and name them in "
+        "`citations`. Not in OpenAI's API. Default: when the model has documents.",
+    )
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
     tools: Unsupported = None

@@ -22,6 +22,12 @@ _ERRORS = {
     "503": "The answer did not begin in time.",
 }
 
+_ANSWER = (
+    "The answer, or with `stream` its events. Where documents were searched, `citations` beside "
+    "`choices` (of a stream: in the first event) holds the passages that stood before the question:"
+    " `number`, `source` (file name), `place` (with headings), `text`."
+)
+
 _ERROR_SCHEMA = {
     "type": "object",
     "required": ["error"],
@@ -72,7 +78,7 @@ def _post(summary: str, body: type[Body]) -> dict[str, Any]:
         "summary": summary,
         "requestBody": {"required": True, "content": content},
         "responses": {
-            "200": {"description": "The answer, or with `stream` its events."},
+            "200": {"description": _ANSWER},
             **{status: _describe_error(text) for status, text in _ERRORS.items()},
         },
     }

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from appliance.serving.answer import End, StopReason
+from appliance.serving.citing import Citation
 from appliance.serving.sampling import TokenScore
 
 FinishReason = Literal["stop", "length"]
@@ -37,6 +38,7 @@ class Reply:
         is_scored: whether every token is told with its probability.
         tells_usage: whether a stream ends with the number of tokens.
         name_token: a token as text.
+        citations: passages that were put before the question; None where nothing was searched.
     """
 
     id: str
@@ -47,6 +49,7 @@ class Reply:
     is_scored: bool
     tells_usage: bool
     name_token: Callable[[int], str]
+    citations: tuple[Citation, ...] | None = None
 
     def write(self, text: str, scores: Sequence[TokenScore], end: End) -> Body:
         """A whole answer."""
@@ -58,13 +61,14 @@ class Reply:
             "chat.completion" if self.is_chat else "text_completion",
             choices=[self._choose(said, scores, end)],
             usage=count_usage(end),
+            **self._cite(),
         )
 
     def open(self) -> Body | None:
-        """The first event of a stream: who speaks. Completions have none."""
+        """The first event of a stream: who speaks, and from what. Completions have none."""
         if not self.is_chat:
             return None
-        return self._event({"delta": {"role": "assistant", "content": ""}})
+        return self._event({"delta": {"role": "assistant", "content": ""}}) | self._cite()
 
     def go_on(self, text: str, scores: Sequence[TokenScore]) -> Body:
         """An event with text."""
@@ -79,6 +83,12 @@ class Reply:
     def tell_usage(self, end: End) -> Body:
         """The last event, for those who asked for it."""
         return self._wrap(self._event_kind, choices=[], usage=count_usage(end))
+
+    def _cite(self) -> Body:
+        """Passages, in a field beside OpenAI's own."""
+        if self.citations is None:
+            return {}
+        return {"citations": [asdict(citation) for citation in self.citations]}
 
     @property
     def _event_kind(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from appliance.serving.answer import Task
 from appliance.serving.api.bodies import Body, ChatBody, CompletionBody
 from appliance.serving.api.errors import ApiError, make_context_error, make_grammar_error
+from appliance.serving.citing import Citation, put_passages
 from appliance.serving.engine import Engine
 from appliance.serving.guidance import GrammarRefusal, Guide
 from appliance.serving.prompts import PromptRefusal
@@ -36,7 +37,7 @@ def make_task(engine: Engine, body: Body, owner: str, limits: Limits) -> Task:
     Raises:
         ApiError: the prompt is empty or too long, or its template or grammar refuses it.
     """
-    prompt_ids = _read_prompt(engine, body)
+    prompt_ids, citations = _read_prompt(engine, body, limits)
     if not prompt_ids:
         raise ApiError(400, f"The {body.prompt_field} must not be empty.", param=body.prompt_field)
     room = engine.context - len(prompt_ids)
@@ -53,23 +54,37 @@ def make_task(engine: Engine, body: Body, owner: str, limits: Limits) -> Task:
         ends_loops=body.wanted_tokens is None,  # the length was left to us
         owner=owner,
         max_seconds=limits.max_seconds,
+        citations=citations,
     )
 
 
-def _read_prompt(engine: Engine, body: Body) -> list[int]:
+def _read_prompt(
+    engine: Engine, body: Body, limits: Limits
+) -> tuple[list[int], tuple[Citation, ...] | None]:
     if isinstance(body, ChatBody):
+        turns = [message.turn for message in body.messages]
+        citations = None
+        if _should_search(engine, body):
+            max_tokens = min(body.wanted_tokens or 2**31, limits.max_tokens or 2**31)
+            turns, citations = put_passages(engine, turns, max_tokens)
         try:
-            return engine.encode_prompt([message.turn for message in body.messages])
+            return engine.encode_prompt(turns), citations
         except PromptRefusal as exc:
             message = f"{str(exc).capitalize()}."
             raise ApiError(400, message, param="messages", code="template_refused") from exc
     assert isinstance(body, CompletionBody)
     if isinstance(body.prompt, str):
-        return engine.encode_text(body.prompt) if body.prompt else []
+        return engine.encode_text(body.prompt) if body.prompt else [], None
     if not all(0 <= token < engine.vocab_size for token in body.prompt):
         message = f"Token ids of this model are below {engine.vocab_size}."
         raise ApiError(400, message, param="prompt")
-    return body.prompt
+    return body.prompt, None
+
+
+def _should_search(engine: Engine, body: ChatBody) -> bool:
+    if body.search and engine.shelf is None:
+        raise ApiError(400, "This model has no documents to search.", param="search")
+    return engine.shelf is not None and body.search is not False
 
 
 def _make_guide(engine: Engine, body: Body) -> Guide | None:
