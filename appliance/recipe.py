@@ -21,6 +21,15 @@ Count = Annotated[int, Field(ge=1)]
 PackTokens = Annotated[int, Field(ge=32)]
 Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
+Rule = Annotated[
+    str,
+    Field(
+        pattern=r"^(json:.*|sections:.*\w.*|language: *(de|en|es|fr|it)|(use|avoid):.*\w.*"
+        r"|words: *\d{1,5})$"
+    ),
+]
+"""What `evaluation/rules.py` can check of an answer."""
+
 Words = Annotated[tuple[str, ...], Field(strict=False)]
 
 
@@ -135,9 +144,29 @@ class EvaluateRecipe(_Section):
     """How the result is judged."""
 
     max_tokens: int = Field(60_000, ge=256, description="Tokens of the test split scored at most.")
-    num_questions: int = Field(8, ge=0, description="Held-out questions answered.")
+    num_questions: int = Field(8, ge=0, description="Held-out questions answered in words.")
+    num_choices: int = Field(
+        32, ge=0, le=64, description="Held-out questions answered by choice, in each way."
+    )
+    questions_share: float = Field(
+        0.1, ge=0, description="What choosing may cost, as a share of the training's work."
+    )
+    rules: tuple[Rule, ...] = Field(
+        (), strict=False, description="Of form, as `words: 80`: see docs/guides/assessing.md."
+    )
     require_improvement: bool = Field(True, description="No bundle unless the held-out loss fell.")
     answer_tokens: int = Field(40, ge=1, description="Tokens of an answer at most.")
+
+
+class AssessRecipe(_Section):
+    """How `appliance assess` tries things out."""
+
+    trial_tokens: int = Field(
+        100_000, ge=1_000, description="Training tokens that the trial tune reads at most."
+    )
+    num_questions: int = Field(
+        64, ge=1, le=64, description="Held-out questions answered by choice, in each way."
+    )
 
 
 class ExportRecipe(_Section):
@@ -174,6 +203,7 @@ class Recipe(_Section):
     pretrain: PretrainRecipe = PretrainRecipe()
     tune: TuneRecipe = TuneRecipe()
     evaluate: EvaluateRecipe = EvaluateRecipe()
+    assess: AssessRecipe = AssessRecipe()
     export: ExportRecipe = ExportRecipe()
     budget: BudgetRecipe = BudgetRecipe()
 

@@ -7,6 +7,7 @@ writes what they give, and checks that the ledger balances.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,6 +64,12 @@ def build_dataset(
         chosen = [unit for unit in units if names[unit.number] == name]
         splits[name] = make_split(chosen, by_number, tokenizer, template, limits)
         values[name] = _write_split(name, splits[name], base, stage)
+    sources = {
+        unit.number: by_number[unit.document].source
+        for unit in units
+        if names[unit.number] == "test"
+    }
+    (stage.folder / "sources.json").write_text(json.dumps(sources), encoding="utf-8")
     return _finish(splits, values, by_number, stage)
 
 
@@ -151,6 +158,7 @@ def _finish(
         num_tokens_repeated=sum(verdict.num_repeated for verdict in verdicts),
         longest_example=max(lengths),
         sha256=_hash_splits(stage.folder),
+        sources_file=stage.locate("sources.json"),
     )
 
 

@@ -61,8 +61,12 @@ from appliance.values.results import (
     TuneResult,
 )
 from appliance.values.verdict import Deployment, Gate, LeakReport, Verdict, Way, WayScore
+from appliance.values.ways import Advice, Asked, Assessment, Recommendation, WayComparison
 
 __all__ = [
+    "Advice",
+    "Asked",
+    "Assessment",
     "BaseChoice",
     "BaseChoices",
     "BaseSpec",
@@ -101,6 +105,7 @@ __all__ = [
     "Precision",
     "ProvenModel",
     "RateTrial",
+    "Recommendation",
     "Rejected",
     "RunNote",
     "RunNotes",
@@ -119,5 +124,6 @@ __all__ = [
     "Value",
     "Verdict",
     "Way",
+    "WayComparison",
     "WayScore",
 ]

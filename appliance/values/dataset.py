@@ -33,6 +33,7 @@ class Dataset(Value):
         num_tokens_repeated: tokens that stand in a passage and in an answer made from it.
         longest_example: tokens.
         sha256: over the three splits.
+        sources_file: JSON, file of each document of the test split by its number; private.
     """
 
     train: Split
@@ -45,6 +46,7 @@ class Dataset(Value):
     num_tokens_repeated: int
     longest_example: int
     sha256: str
+    sources_file: str = ""
 
 
 class GeneralSource(Value):

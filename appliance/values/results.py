@@ -8,6 +8,7 @@ from appliance.values.machine import Rejected
 from appliance.values.plan import Method
 from appliance.values.record import Value
 from appliance.values.verdict import LeakReport, Verdict, WayScore
+from appliance.values.ways import Asked
 
 
 class RateTrial(Value):
@@ -120,6 +121,7 @@ class EvalReport(Value):
         general: of continued pretraining: what was forgotten.
         terms: of continued pretraining: words of the domain; None where it has none of its own.
         ways: how well each way of answering did, search included; empty where nobody was asked.
+        asked: what the ways were asked, and paired tests between them.
     """
 
     base: Score
@@ -136,6 +138,7 @@ class EvalReport(Value):
     general: GeneralScore | None = None
     terms: TermScore | None = None
     ways: tuple[WayScore, ...] = ()
+    asked: Asked | None = None
 
 
 class MergedModel(Value):
