@@ -146,7 +146,7 @@ class EvaluateRecipe(_Section):
     max_tokens: int = Field(60_000, ge=256, description="Tokens of the test split scored at most.")
     num_questions: int = Field(8, ge=0, description="Held-out questions answered in words.")
     num_choices: int = Field(
-        32, ge=0, le=64, description="Held-out questions answered by choice, in each way."
+        32, ge=0, le=128, description="Held-out questions answered by choice, in each way."
     )
     questions_share: float = Field(
         0.1, ge=0, description="What choosing may cost, as a share of the training's work."
@@ -165,7 +165,7 @@ class AssessRecipe(_Section):
         100_000, ge=1_000, description="Training tokens that the trial tune reads at most."
     )
     num_questions: int = Field(
-        64, ge=1, le=64, description="Held-out questions answered by choice, in each way."
+        128, ge=1, le=128, description="Held-out questions answered by choice, in each way."
     )
 
 

@@ -47,7 +47,7 @@ def score_options(
     hidden_ND = hidden_TD[_find_predictors(len(prompt), options).to(device)]
     labels_N = ids_T[len(prompt) :].to(device)
     nats_N = measure_each(hidden_ND, model.read_head(), labels_N)
-    return [part.sum().item() for part in nats_N.split([len(option) for option in options])]
+    return [part.sum().item() for part in torch.split(nats_N, [len(option) for option in options])]
 
 
 def _count_positions(start: int, options: Sequence[Sequence[int]]) -> Tensor:

@@ -98,8 +98,10 @@ def _gather(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Sum of the scores and number of questions of each document."""
     _, index_Q = np.unique(np.asarray(documents), return_inverse=True)
-    sums_U = np.bincount(index_Q, weights=np.asarray(scores, float))
-    return sums_U, np.bincount(index_Q).astype(np.float64)
+    weights_Q = np.asarray(scores, np.float64)
+    sums_U = np.bincount(index_Q, weights=weights_Q).astype(np.float64)
+    counts_U = np.bincount(index_Q, weights=np.ones_like(weights_Q)).astype(np.float64)
+    return sums_U, counts_U
 
 
 def _bootstrap(

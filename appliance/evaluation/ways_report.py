@@ -149,11 +149,11 @@ def keep_answers(path: Path, sheet: Sheet, answers: dict[Way, WayAnswers]) -> No
 
 def _collect_row(number: int, sheet: Sheet, answers: dict[Way, WayAnswers]) -> dict[str, Any]:
     question = sheet.questions[number]
-    spoken = {way: each.answers[number] for way, each in answers.items()}
+    spoken: dict[Way, str] = {way: each.answers[number] for way, each in answers.items()}
     base, tuned = (measure_overlap(spoken[way], question.answer) for way in ("base", "tuned"))
-    return {
-        **question.model_dump(),
-        **spoken,
+    row: dict[str, Any] = question.model_dump()
+    row.update({str(way): answer for way, answer in spoken.items()})
+    return row | {
         "scores": {way: each.beaten[number] for way, each in answers.items()},
         "gain": tuned - base,
         "shown": [passage.source for passage in sheet.found[number]],
