@@ -18,7 +18,7 @@ STOP = "stop"
 """The line that asks a worker to leave at the next safe point."""
 
 
-JobKind = Literal["tune", "pretrain"]
+JobKind = Literal["tune", "pretrain", "assess"]
 """Which line of the pipeline a job goes along."""
 
 

@@ -19,6 +19,7 @@ from appliance.dataset.text import build_text_dataset
 from appliance.documents.read import read_corpus
 from appliance.documents.walk import scan_folder
 from appliance.errors import GateError
+from appliance.evaluation.assess import collect_assessment, set_effort
 from appliance.evaluation.evaluate import evaluate
 from appliance.evaluation.leaks import audit
 from appliance.evaluation.text import evaluate_text
@@ -38,8 +39,10 @@ from appliance.planning.worth import judge_corpus
 from appliance.recipe import Recipe
 from appliance.rundir import RunDir
 from appliance.tuning.pretrain import pretrain as pretrain_model
+from appliance.tuning.trial import tune_briefly
 from appliance.tuning.tune import tune as tune_model
 from appliance.values import (
+    Assessment,
     BaseChoice,
     BaseSpec,
     Bundle,
@@ -148,9 +151,43 @@ def pretrain(request: JobRequest, run: RunDir) -> TuneResult:
     return _tune_base(request, run, ground, choice, report)
 
 
-LINES: dict[JobKind, Callable[[JobRequest, RunDir], TuneResult]] = {
+def assess(request: JobRequest, run: RunDir) -> Assessment:
+    """Find out whether a folder should be tuned on at all; no bundle is made.
+
+    Args:
+        request: folder, base and recipe.
+        run: where stages write; finished ones are not done again.
+
+    Returns:
+        What is recommended, with every figure behind it.
+
+    Raises:
+        ApplianceError: from the stage that failed.
+    """
+    recipe = request.recipe
+    ground = _read(request, run)
+    hardware, corpus, terms = ground.hardware, ground.corpus, ground.terms
+    bases = find_bases(request.base)
+    choice = run.stage("base", choose_base, hardware, bases, corpus, recipe.tune, terms)
+    spec = choice.spec
+    dataset = run.stage("dataset", build_dataset, corpus, spec, recipe.dataset)
+    _say(run, "Dataset", describe.describe_dataset(dataset))
+    plan = run.stage("plan", make_plan, hardware, choice, dataset, recipe.tune, terms)
+    if not run.is_done("trial"):
+        recheck_plan(plan, hardware)
+    _say(run, "Plan", describe.describe_plan(plan))
+    tuned = run.stage("trial", tune_briefly, plan, spec, dataset, recipe.tune, recipe.assess)
+    _say(run, "Trial", describe.describe_tuned(tuned))
+    thorough = set_effort(recipe.evaluate, recipe.assess)
+    report = run.stage("ways", evaluate, plan, spec, tuned, dataset, corpus, thorough, recipe.tune)
+    _say(run, "Evaluate", describe.describe_report(report))
+    return collect_assessment(run.path, run.seconds, plan, tuned, report)
+
+
+LINES: dict[JobKind, Callable[[JobRequest, RunDir], TuneResult | Assessment]] = {
     "tune": tune,
     "pretrain": pretrain,
+    "assess": assess,
 }
 """Which function does a job of a kind."""
 
@@ -208,7 +245,7 @@ def _tune_base(
         _remember(ground, plan, tuned)
     _say(run, "Tune", describe.describe_tuned(tuned))
     report = run.stage(
-        "evaluate", evaluate, plan, spec, tuned, dataset, recipe.evaluate, recipe.tune
+        "evaluate", evaluate, plan, spec, tuned, dataset, corpus, recipe.evaluate, recipe.tune
     )
     _say(run, "Evaluate", describe.describe_report(report), *describe.describe_kept(report))
     leaks = run.stage("audit", audit, plan, spec, tuned, dataset, recipe.dataset, recipe.audit)

@@ -21,6 +21,15 @@ Count = Annotated[int, Field(ge=1)]
 PackTokens = Annotated[int, Field(ge=32)]
 Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
+Rule = Annotated[
+    str,
+    Field(
+        pattern=r"^(json:.*|sections:.*\w.*|language: *(de|en|es|fr|it)|(use|avoid):.*\w.*"
+        r"|words: *\d{1,5})$"
+    ),
+]
+"""What `evaluation/rules.py` can check of an answer."""
+
 Words = Annotated[tuple[str, ...], Field(strict=False)]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Hashes = Annotated[tuple[Hash, ...], Field(strict=False)]
@@ -156,7 +165,16 @@ class EvaluateRecipe(_Section):
     """How the result is judged."""
 
     max_tokens: int = Field(60_000, ge=256, description="Tokens of the test split scored at most.")
-    num_questions: int = Field(8, ge=0, description="Held-out questions answered.")
+    num_questions: int = Field(8, ge=0, description="Held-out questions answered in words.")
+    num_choices: int = Field(
+        32, ge=0, le=128, description="Held-out questions answered by choice, in each way."
+    )
+    questions_share: float = Field(
+        0.1, ge=0, description="What choosing may cost, as a share of the training's work."
+    )
+    rules: tuple[Rule, ...] = Field(
+        (), strict=False, description="Of form, as `words: 80`: see docs/guides/assessing.md."
+    )
     require_improvement: bool = Field(True, description="No bundle unless the held-out loss fell.")
     answer_tokens: int = Field(40, ge=1, description="Tokens of an answer at most.")
 
@@ -179,6 +197,17 @@ class AuditRecipe(_Section):
     max_secrets: int = Field(0, ge=0, description="Private values that come out in the clear.")
     max_exposure: float = Field(
         6.0, ge=0, description="Bits by which a planted code ranks above chance (dataset.canaries)."
+    )
+
+
+class AssessRecipe(_Section):
+    """How `appliance assess` tries things out."""
+
+    trial_tokens: int = Field(
+        100_000, ge=1_000, description="Training tokens that the trial tune reads at most."
+    )
+    num_questions: int = Field(
+        128, ge=1, le=128, description="Held-out questions answered by choice, in each way."
     )
 
 
@@ -225,6 +254,7 @@ class Recipe(_Section):
     tune: TuneRecipe = TuneRecipe()
     evaluate: EvaluateRecipe = EvaluateRecipe()
     audit: AuditRecipe = AuditRecipe()
+    assess: AssessRecipe = AssessRecipe()
     export: ExportRecipe = ExportRecipe()
     bundle: BundleRecipe = BundleRecipe()
     budget: BudgetRecipe = BudgetRecipe()

@@ -28,6 +28,8 @@ STAGES = {
     "pretrained": "Merge",
     "dataset": "Dataset",
     "tune": "Tune",
+    "trial": "Trial",
+    "ways": "Evaluate",
     "evaluate": "Evaluate",
     "merge": "Merge",
     "reference": "Export",

@@ -115,6 +115,8 @@ def _describe_attempts(job: dict[str, Any]) -> str:
 
 
 def _describe_result(result: dict[str, Any]) -> str:
+    if "recommendation" in result:
+        return f"{result['recommendation']}: {result['reasons'][0]}"
     return (
         f"loss {result['base_loss']:.3f} → {result['exported_loss']:.3f} · "
         f"{result['method']} on {result['base']} · {result['precision']} · "

@@ -16,6 +16,7 @@ from appliance.errors import ApplianceError, InterruptedRun, ResourceError
 from appliance.offline import go_offline
 
 VERBS = {
+    "assess": "Tell whether a folder is worth tuning on, or a prompt or a search does as well.",
     "tune": "Fine-tune a base model on a folder of documents, prove it, export it.",
     "pretrain": "Let a base model read much plain text of a domain before it is tuned.",
     "documents": "Compare a folder with a run; find the runs that used a file.",

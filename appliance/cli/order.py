@@ -1,7 +1,8 @@
-"""A job of `tune` or `pretrain`: ordered of a service, or done here; drawn, and its result told."""
+"""A job of any kind: ordered of a service, or done here; drawn, and its result told."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,14 @@ class JobOptions:
     priority: int
 
 
-def do_job(kind: JobKind, recipe: Recipe, options: JobOptions, *, debug: bool) -> None:
+def do_job(
+    kind: JobKind,
+    recipe: Recipe,
+    options: JobOptions,
+    *,
+    debug: bool,
+    show: Callable[[dict[str, Any]], None] | None = None,
+) -> None:
     """Do a job where it belongs, and show how it goes.
 
     Args:
@@ -40,6 +48,7 @@ def do_job(kind: JobKind, recipe: Recipe, options: JobOptions, *, debug: bool) -
         recipe: read and checked.
         options: what was typed.
         debug: let the worker show tracebacks.
+        show: tells the result to people, where the job makes no bundle.
 
     Raises:
         ApplianceError: what the job failed with.
@@ -69,7 +78,7 @@ def do_job(kind: JobKind, recipe: Recipe, options: JobOptions, *, debug: bool) -
             "force": options.force,
             "by_person": list_keys(options.settings, base),
         }
-        _order(client, order, options)
+        _order(client, order, options, show)
         return
     find_bases(base)
     path = (options.runs or Path("runs")).absolute() / name_run(documents, base, recipe, kind)
@@ -87,6 +96,8 @@ def do_job(kind: JobKind, recipe: Recipe, options: JobOptions, *, debug: bool) -
     result = follow_worker(request, as_json=options.as_json)
     if options.as_json:
         print_json(result)
+    elif show is not None:
+        show(result)
 
 
 def _require_text(documents: Path) -> None:
@@ -117,7 +128,12 @@ def _choose_client(options: JobOptions) -> Client | None:
     return require_client() if options.detach else find_client()
 
 
-def _order(client: Client, order: dict[str, Any], options: JobOptions) -> None:
+def _order(
+    client: Client,
+    order: dict[str, Any],
+    options: JobOptions,
+    show: Callable[[dict[str, Any]], None] | None,
+) -> None:
     """Submit to the service, and follow unless told otherwise."""
     import uuid
 
@@ -129,6 +145,10 @@ def _order(client: Client, order: dict[str, Any], options: JobOptions) -> None:
         print_row("Next", f"appliance jobs watch {job['id']}", to_stderr=options.as_json)
     else:
         job = follow_job(client, job["id"], as_json=options.as_json)
-        print_row("Next", f"appliance jobs fetch {job['id']} ./bundle", to_stderr=options.as_json)
+        if show is None:
+            following = f"appliance jobs fetch {job['id']} ./bundle"
+            print_row("Next", following, to_stderr=options.as_json)
+        elif not options.as_json:
+            show(job["result"])
     if options.as_json:
         print_json(job if options.detach else job["result"])

@@ -244,7 +244,14 @@ async def _send_bundle(service: Service, request: Request, peer: Peer) -> Respon
             why=f"it is {name_state(job)}",
             fix=f"appliance jobs watch {job.id}",
         )
-    folder = Path(json.loads(job.state.outcome.result)["bundle"])
+    result = json.loads(job.state.outcome.result)
+    if "bundle" not in result:
+        raise ServiceError(
+            f"job {job.id} has no bundle",
+            why="it was an assessment, which makes none",
+            fix=f"appliance jobs show {job.id}",
+        )
+    folder = Path(result["bundle"])
     if not folder.is_dir():
         raise ServiceError(
             f"the bundle of job {job.id} is no longer there",

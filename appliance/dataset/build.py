@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -79,6 +80,12 @@ def build_dataset(
         if name == "train" and recipe.canaries:
             splits[name] = _plant_canaries(splits[name], units, tokenizer, recipe)
         values[name] = _write_split(name, splits[name], base, stage)
+    sources = {
+        unit.number: by_number[unit.document].source
+        for unit in units
+        if names[unit.number] == "test"
+    }
+    (stage.folder / "sources.json").write_text(json.dumps(sources), encoding="utf-8")
     made = _finish(splits, values, by_number, stage)
     return made.model_copy(update=_write_general(made, tokenizer, base, stage))
 
@@ -194,6 +201,7 @@ def _finish(
         num_tokens_repeated=sum(verdict.num_repeated for verdict in verdicts),
         longest_example=max(lengths),
         sha256=_hash_splits(stage.folder),
+        sources_file=stage.locate("sources.json"),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from appliance.values import HeldOutQuestion
 
-MAX_QUESTIONS = 64
+MAX_QUESTIONS = 128
 _MAX_QUESTION_CHARACTERS = 600
 
 
@@ -23,7 +23,7 @@ class Candidate:
 
 
 def choose_questions(candidates: Sequence[Candidate]) -> list[HeldOutQuestion]:
-    """Pick at most 64, real ones first, in turn from every document, each question once."""
+    """Pick at most 128, real ones first, in turn from every document, each question once."""
     chosen: list[HeldOutQuestion] = []
     seen: set[str] = set()
     for is_real in (True, False):

@@ -1,9 +1,7 @@
-"""Generated answers to held-out questions, and how much of the reference answer is in them."""
+"""Generated answers to questions; what is in them is judged elsewhere (`overlap.py`)."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -50,17 +48,3 @@ def generate_answers(
         for row in out_BT[:, longest:].tolist():
             answers.append(row[: row.index(end)] if end in row else row)
     return answers
-
-
-def measure_overlap(answer: str, reference: str) -> float:
-    """F1 of the words that an answer shares with the reference, 0 to 1.
-
-    Source: the measure of SQuAD, Rajpurkar et al. 2016, arXiv:1606.05250.
-    """
-    ours, theirs = _words(answer), _words(reference)
-    shared = sum((Counter(ours) & Counter(theirs)).values())
-    return 2 * shared / (len(ours) + len(theirs)) if shared else 0.0
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.lower())

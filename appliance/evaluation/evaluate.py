@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from collections.abc import Sequence
 
 import torch
 
-from appliance.dataset.template import ChatTemplate, load_chat_template
-from appliance.dataset.tokenizer import TextTokenizer, load_tokenizer
 from appliance.dataset.tokens import ANSWER, PASSAGE, TokenFile, open_token_file
-from appliance.evaluation.answers import generate_answers, measure_overlap
 from appliance.evaluation.forgetting import measure_forgetting
+from appliance.evaluation.overlap import measure_overlap
+from appliance.evaluation.questioning import Questioning, open_questioning
 from appliance.evaluation.scores import ExampleScores, bootstrap_improvement, score_examples
+from appliance.evaluation.sources import keep_sources
+from appliance.evaluation.ways import BASE_WAYS, TUNED_WAYS, WayAnswers
+from appliance.evaluation.ways_report import compare_ways, keep_answers, score_ways
 from appliance.events import Progress
-from appliance.files import write_text
 from appliance.recipe import EvaluateRecipe, TuneRecipe
 from appliance.rundir import StageFolder
 from appliance.tuning.method import load_tuned, opened_base
@@ -22,13 +22,14 @@ from appliance.tuning.model import DecoderModel
 from appliance.tuning.sample import choose_examples
 from appliance.values import (
     BaseSpec,
+    Corpus,
     Dataset,
     EvalReport,
     HeldOutQuestion,
     Score,
     TrainPlan,
     TunedModel,
-    Turn,
+    Way,
 )
 
 Judged = tuple[ExampleScores, list[str]]
@@ -40,11 +41,15 @@ def evaluate(
     spec: BaseSpec,
     tuned: TunedModel,
     dataset: Dataset,
+    corpus: Corpus,
     recipe: EvaluateRecipe,
     tune: TuneRecipe,
     stage: StageFolder,
 ) -> EvalReport:
     """Score the base and the tuned model on the test split, and let both answer questions.
+
+    Questions are asked in every way that a person has: the base alone, with a good prompt, with a
+    search over the documents; tuned, and tuned with search.
 
     "Base" is the model that was trained on, with the trained weights switched off: what tuning
     did, and nothing else, is the difference.
@@ -54,6 +59,7 @@ def evaluate(
         spec: the base model.
         tuned: the trained weights.
         dataset: its test split and questions.
+        corpus: what is searched.
         recipe: how much is scored and asked.
         tune: how much may be forgotten.
         stage: the answers are kept in it.
@@ -64,62 +70,48 @@ def evaluate(
     torch.set_num_threads(plan.threads)
     split = open_token_file(stage.open(dataset.test.folder))
     rows = choose_examples(split, recipe.max_tokens)
-    questions = [
-        HeldOutQuestion.model_validate_json(line)
-        for line in stage.open(dataset.questions_file).read_text(encoding="utf-8").splitlines()
-    ][: recipe.num_questions]
-    tokenizer = load_tokenizer(Path(spec.folder))
-    template = ChatTemplate(load_chat_template(Path(spec.folder)), tokenizer)
-    prompts = [
-        template.render_prompt([Turn(role="user", content=question.question)])
-        for question in questions
-    ]
+    questioning = open_questioning(plan, spec, tuned, dataset, corpus, recipe, stage)
+    answers: dict[Way, WayAnswers] = {}
 
-    def judge(model: DecoderModel, done: int) -> Judged:
-        stage.on_event(Progress(stage="evaluate", done=done, total=2, unit="models"))
+    def judge(model: DecoderModel, ways: Sequence[Way], done: int) -> Judged:
+        stage.on_event(Progress(stage=stage.name, done=done, total=2, unit="models"))
         scores = score_examples(model, split, rows, plan.sequence_length)
-        return scores, _answer(model, tokenizer, prompts, recipe.answer_tokens)
+        answers.update(questioning.ask(model, ways))
+        return scores, list(answers[ways[0]].answers)
 
     model = load_tuned(spec, plan, stage.open(tuned.folder))
-    after = judge(model, 0)
+    after = judge(model, TUNED_WAYS, 0)
     with opened_base(model, spec, plan) as base:
-        before = judge(base, 1)
-    _keep_answers(stage, questions, before[1], after[1])
-    report = compare(before, after, questions, split, rows, stage)
-    if dataset.general is None or not dataset.general.num_labels:
-        return report
-    limit = tune.max_forgetting
-    general = measure_forgetting(model, plan, spec, dataset.general, limit, stage)
-    return report.model_copy(update={"general": general})
+        before = judge(base, BASE_WAYS, 1)
+    if dataset.sources_file:
+        keep_sources(stage, stage.open(dataset.sources_file), before[0], after[0])
+    found = _report_ways(questioning, answers, recipe, stage)
+    if dataset.general is not None and dataset.general.num_labels:
+        limit = tune.max_forgetting
+        found["general"] = measure_forgetting(model, plan, spec, dataset.general, limit, stage)
+    report = compare(before, after, questioning.answered, split, rows, stage)
+    return report.model_copy(update=found)
 
 
-def _answer(
-    model: DecoderModel, tokenizer: TextTokenizer, prompts: list[str], num_tokens: int
-) -> list[str]:
-    ids = [
-        [*model.lead_ids, *tokenizer.chat.encode(prompt, add_special_tokens=False).ids]
-        for prompt in prompts
-    ]
-    end = tokenizer.chat.token_to_id(tokenizer.eos_token) if tokenizer.eos_token else None
-    answers = generate_answers(model, ids, num_tokens, end)
-    return [tokenizer.chat.decode(answer).strip() for answer in answers]
-
-
-def _keep_answers(
-    stage: StageFolder, questions: list[HeldOutQuestion], before: list[str], after: list[str]
-) -> None:
-    rows = [
-        question.model_dump() | {"base": base, "tuned": tuned}
-        for question, base, tuned in zip(questions, before, after, strict=True)
-    ]
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    write_text(stage.folder / "answers.jsonl", lines)
+def _report_ways(
+    questioning: Questioning,
+    answers: dict[Way, WayAnswers],
+    recipe: EvaluateRecipe,
+    stage: StageFolder,
+) -> dict[str, object]:
+    """Fields of the report that tell of the ways; the answers are kept side by side."""
+    ordered = {way: answers[way] for way in (*BASE_WAYS, *TUNED_WAYS)}
+    keep_answers(stage.folder / "answers.jsonl", questioning.sheet, ordered)
+    return {
+        "ways": score_ways(questioning.sheet, ordered, recipe.rules),
+        "asked": compare_ways(questioning.sheet, ordered, questioning.index_seconds),
+    }
 
 
 def compare(
     before: Judged,
     after: Judged,
-    questions: list[HeldOutQuestion],
+    questions: Sequence[HeldOutQuestion],
     split: TokenFile,
     rows: list[int],
     stage: StageFolder,
@@ -152,7 +144,7 @@ def compare(
     )
 
 
-def _score(judged: Judged, questions: list[HeldOutQuestion]) -> Score:
+def _score(judged: Judged, questions: Sequence[HeldOutQuestion]) -> Score:
     scores, answers = judged
     overlaps = [
         measure_overlap(answer, question.answer)

@@ -70,8 +70,12 @@ from appliance.values.verdict import (
     Way,
     WayScore,
 )
+from appliance.values.ways import Advice, Asked, Assessment, Recommendation, WayComparison
 
 __all__ = [
+    "Advice",
+    "Asked",
+    "Assessment",
     "BaseChoice",
     "BaseChoices",
     "BaseSpec",
@@ -112,6 +116,7 @@ __all__ = [
     "ProvenModel",
     "RateTrial",
     "RecallShare",
+    "Recommendation",
     "Rejected",
     "RunNote",
     "RunNotes",
@@ -130,5 +135,6 @@ __all__ = [
     "Value",
     "Verdict",
     "Way",
+    "WayComparison",
     "WayScore",
 ]

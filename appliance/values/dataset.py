@@ -36,6 +36,7 @@ class Dataset(Value):
         general: general text that is never trained on, and tells what is forgotten; None in
             datasets of older versions.
         replay: general text that is read again where training shows that some is.
+        sources_file: JSON, file of each document of the test split by its number; private.
     """
 
     train: Split
@@ -50,6 +51,7 @@ class Dataset(Value):
     sha256: str
     general: Split | None = None
     replay: Split | None = None
+    sources_file: str = ""
 
 
 class GeneralSource(Value):

@@ -8,6 +8,7 @@ from appliance.values.machine import Rejected
 from appliance.values.plan import Method
 from appliance.values.record import Value
 from appliance.values.verdict import LeakReport, Verdict, WayScore
+from appliance.values.ways import Asked
 
 
 class RateTrial(Value):
@@ -130,6 +131,7 @@ class EvalReport(Value):
         general: what was forgotten; None where it was not measured.
         terms: of continued pretraining: words of the domain; None where it has none of its own.
         ways: how well each way of answering did, search included; empty where nobody was asked.
+        asked: what the ways were asked, and paired tests between them.
     """
 
     base: Score
@@ -146,6 +148,7 @@ class EvalReport(Value):
     general: GeneralScore | None = None
     terms: TermScore | None = None
     ways: tuple[WayScore, ...] = ()
+    asked: Asked | None = None
 
 
 class MergedModel(Value):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from appliance.values.record import Value
 
 Way = Literal["base", "prompt", "search", "tuned", "tuned+search"]
@@ -16,10 +18,23 @@ class WayScore(Value):
 
     Attributes:
         name: the way.
-        score: mean over the questions, 0 to 1; higher is better.
-        low: lower bound of its 95 % interval.
+        score: mean over the questions, 0 to 1; higher is better. Of a question it is the share of
+            wrong answers that the model finds less likely than the right one: guessing gives 0.5.
+        low: lower bound of its 95 % interval, over documents.
         high: upper bound.
         seconds: of one answer, on this machine.
+        accuracy: share of the questions whose right answer is likelier than all wrong ones.
+        calibration_error: how far the model's trust in its choices lies from how often they are
+            right, 0 to 1.
+        exact: share of generated answers that are the reference answer; so are the next two, and
+            None where none were generated.
+        f1: words shared with the reference answer.
+        rouge_l: words shared in the same order.
+        citation: share of the questions whose answer's file is among the files shown; None for ways
+            that show none.
+        answer_shown: share of the questions whose answer stands in a passage shown, word for word.
+        refusals: share of questions with no answer that were refused.
+        rules: share of generated answers that keep each rule of the recipe, by rule.
     """
 
     name: Way
@@ -27,6 +42,15 @@ class WayScore(Value):
     low: float
     high: float
     seconds: float
+    accuracy: float | None = None
+    calibration_error: float | None = None
+    exact: float | None = None
+    f1: float | None = None
+    rouge_l: float | None = None
+    citation: float | None = None
+    answer_shown: float | None = None
+    refusals: float | None = None
+    rules: dict[str, float] = Field(default_factory=dict)
 
 
 class LeakLimits(Value):

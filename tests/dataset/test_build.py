@@ -159,7 +159,7 @@ def test_repeated_answers_keep_to_their_share(build: Build):
 
 
 def test_questions_come_from_the_test_split_alone(built: Built, tokenizer: TextTokenizer):
-    assert 0 < built.dataset.num_questions == len(built.questions) <= 64
+    assert 0 < built.dataset.num_questions == len(built.questions) <= 128
     assert len({question.question for question in built.questions}) == len(built.questions)
     trained = "\n".join(built.texts("train", tokenizer))
     for question in built.questions:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from appliance.dataset.tokens import ANSWER, PASSAGE
-from appliance.evaluation.answers import measure_overlap
+from appliance.evaluation.overlap import measure_overlap
 from appliance.evaluation.scores import ExampleScores, bootstrap_improvement, score_examples
 from appliance.tuning.load import load_base
 from appliance.tuning.loop import measure_loss
