@@ -31,6 +31,7 @@ from appliance.bundle.provenance import DOCUMENTS, describe_build, list_document
 from appliance.errors import ExportError
 from appliance.files import hash_file, sync, write_text
 from appliance.recipe import Recipe
+from appliance.reports.write import write_public
 from appliance.rundir import StageFolder
 from appliance.values import (
     BaseSpec,
@@ -101,6 +102,7 @@ def pack(
         if source.is_file():
             shutil.copyfile(source, folder / f"BASE_{name}")
     _write_reports(folder / "reports", plan, tuned, report, parity, corpus, dataset)
+    write_public(stage.run, folder)
     card = write_card(onnx, base, plan, tuned, report, parity, corpus, dataset)
     write_text(folder / "MODEL_CARD.md", card)
     created = datetime.datetime.fromtimestamp(read_clock(), datetime.UTC).isoformat(

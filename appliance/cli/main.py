@@ -20,7 +20,7 @@ VERBS = {
     "pretrain": "Let a base model read much plain text of a domain before it is tuned.",
     "documents": "Compare a folder with a run; find the runs that used a file.",
     "plan": "Tell what `tune` would do with a folder, how long it takes, and why.",
-    "report": "Tell what this machine can tune and serve.",
+    "report": "Tell what came of a run, or what this machine can tune and serve.",
     "chat": "Talk to the model in a bundle.",
     "serve": "Serve a bundle through an OpenAI-compatible API.",
     "verify": "Check that a bundle is whole and unchanged.",
