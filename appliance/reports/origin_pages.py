@@ -11,8 +11,14 @@ from appliance.reports.record import Origin, RunReport
 from appliance.units import format_bytes
 from appliance.values import TrainPlan
 
-_TOLD_ELSEWHERE = ("evaluation", "parity", "pretraining", "leaks", "verdict")
-"""Parts of the result that are the values of stages: they stand there."""
+ELSEWHERE = {
+    "evaluation": ("evaluate", ""),
+    "pretraining": ("judge", ""),
+    "parity": ("parity", "parity"),
+    "leaks": ("leaks", ""),
+    "verdict": ("verdict", ""),
+}
+"""Parts of the result that are values of stages and stand there: the stage, and the field of it."""
 
 
 def make_origin_pages(report: RunReport) -> tuple[Section, ...]:
@@ -156,7 +162,9 @@ def _tell_figures(report: RunReport) -> Section:
         for stage in report.stages
     ]
     if report.result is not None:
-        body = report.result.model_dump(mode="json", exclude=set(_TOLD_ELSEWHERE))
+        names = {stage.name for stage in report.stages}
+        told = {name for name, (stage, _) in ELSEWHERE.items() if stage in names}
+        body = report.result.model_dump(mode="json", exclude=told)
         rows = tuple(list_figures(body))
         blocks.append(
             Table(caption="result", head=("field", "value"), rows=rows, align="ml", is_dense=True)
