@@ -25,6 +25,7 @@ VERBS = {
     "serve": "Serve a bundle through an OpenAI-compatible API.",
     "verify": "Check that a bundle is whole and unchanged.",
     "keys": "Sign bundles, and say whose signatures are believed.",
+    "airgap": "Bring the program and its bases to a machine without a network.",
     "bases": "List, show, import, check and remove base models.",
     "jobs": "See and steer the jobs of the service.",
     "daemon": "Run the service: jobs in the background, through crashes and reboots.",
