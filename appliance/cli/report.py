@@ -20,6 +20,7 @@ Example:
   appliance report --what-if "RTX 4090" --ram 64
   appliance report --base Qwen/Qwen3-8B
   appliance report --json | jq .findings
+  appliance report --airgap
   appliance report runs/company_docs-c8a31b --html report.html
   appliance report runs/company_docs-c8a31b --markdown
 """
@@ -45,6 +46,7 @@ Example:
 @click.option(
     "--disk", type=click.FloatRange(min=0), metavar="GIB", help="Imagine this much free disk."
 )
+@click.option("--airgap", is_flag=True, help="Prove that nothing leaves this machine (minutes).")
 @click.option(
     "--html",
     "page",
@@ -61,6 +63,7 @@ def report(
     card: str | None,
     ram: float | None,
     disk: float | None,
+    airgap: bool,
     page: Path | None,
     as_markdown: bool,
     as_json: bool,
@@ -80,7 +83,12 @@ def report(
     if target is not None:
         from appliance.cli.report_run import refuse_machine_options, tell_run
 
-        about_machine = {"--base": base, "--measure": measure, "--what-if": card}
+        about_machine = {
+            "--base": base,
+            "--measure": measure,
+            "--what-if": card,
+            "--airgap": airgap,
+        }
         refuse_machine_options(about_machine | {"--ram": ram, "--disk": disk})
         if as_json and as_markdown:
             raise UsageError(
@@ -96,6 +104,11 @@ def report(
             why="no run was named",
             fix="appliance report RUN --markdown; for the machine: --html or --json",
         )
+    if airgap:
+        from appliance.cli.report_airgap import tell_airgap
+
+        tell_airgap(as_json=as_json)
+        return
     from appliance.cli.report_data import Imagined
 
     imagined = Imagined(card=card, ram_gib=ram, disk_gib=disk)
