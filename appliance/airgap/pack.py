@@ -253,9 +253,10 @@ def _write_texts(
 ) -> None:
     (folder / BASES).mkdir(exist_ok=True)
     write_text(folder / REQUIREMENTS, write_requirements(wheels))
+    told = [(wheel.name, wheel.licence) for wheel in wheels]
+    told += [(base.name, base.licence) for base in bases]
     licences = [
-        {"name": each.name, "licence": each.licence or "not told by the package"}
-        for each in (*wheels, *bases)
+        {"name": name, "licence": licence or "not told by the package"} for name, licence in told
     ]
     write_text(folder / LICENCE_LIST, json.dumps(licences, indent=1) + "\n")
     tags = sorted({wheel.file.split("-")[-3] for wheel in wheels})

@@ -27,7 +27,7 @@ PACKAGES = (
 
 _SECRET_KEYS = ("documents.mask_words", "documents.mask_except")
 _LOCAL_KEYS = ("pretrain.replay",)
-_OTHERS_OF_THE_MACHINE = {"gpus": {"__all__": {"uuid", "processes", "slices"}}, "findings": True}
+_PRIVATE_OF_A_GPU = {"uuid", "processes", "slices"}
 
 
 def keep_origin(
@@ -48,7 +48,9 @@ def keep_origin(
         versions=dict(_list_versions()),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
-        hardware=hardware.model_dump(mode="json", exclude=_OTHERS_OF_THE_MACHINE),
+        hardware=hardware.model_dump(
+            mode="json", exclude={"gpus": {"__all__": _PRIVATE_OF_A_GPU}, "findings": True}
+        ),
         settings=tuple(list_settings(recipe, by_person)),
     )
     write_text(run / ORIGIN, origin.model_dump_json(indent=1) + "\n")
