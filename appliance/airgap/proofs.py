@@ -30,6 +30,9 @@ IDLE_SECONDS = 60
 JOB_SECONDS = 1800
 """A job that takes longer has not passed."""
 
+NUM_DOCUMENTS = 40
+"""Of half a page each: enough for a test split."""
+
 _TRACE = ("strace", "-f", "-q", "-e", "trace=socket,connect,sendto,sendmsg,sendmmsg", "-o")
 _INTERNET = re.compile(r"AF_INET6?\b")
 _LOOPBACK = re.compile(r'"127\.[\d.]+"|"::1"')
@@ -38,6 +41,7 @@ _OWN_FOLDERS = ("appliance", ".cache/appliance", ".config/appliance", ".local/sh
 
 _JOB = (
     "--base", "embedded", "--here", "--json",
+    "--set", "documents.near_duplicates=keep", "--set", "documents.boilerplate=keep",
     "--set", "tune.epochs=1", "--set", "tune.lr=0.003", "--set", "tune.sequence_length=512",
     "--set", "evaluate.num_questions=2", "--set", "evaluate.answer_tokens=4",
     "--set", "evaluate.require_improvement=false", "--set", "export.parity_tokens=1000",
@@ -187,11 +191,13 @@ def list_strays(home: Path) -> list[str]:
 def _run_job(folder: Path, prefix: list[str]) -> subprocess.CompletedProcess[str]:
     documents = folder / "documents"
     documents.mkdir()
-    for number in range(16):
-        (documents / f"{number}.md").write_text(
-            f"# Shelf {number}\n\nShelf {number} holds {number + 3} boxes of spare parts. "
-            f"Who takes one writes it on the list of shelf {number}, and tells the store.\n"
+    for number in range(NUM_DOCUMENTS):
+        rows = "".join(
+            f"## Box {box}\n\nBox {box} of shelf {number} holds part {number * box + 7} in bag "
+            f"{box + number}. Who takes {box} of them writes {number + 2 * box} on the list.\n\n"
+            for box in range(1, 7)
         )
+        (documents / f"{number}.md").write_text(f"# Shelf {number}\n\n{rows}")
     job = ["tune", str(documents), "--runs", str(folder / "runs"), *_JOB]
     return _run(folder, prefix, job)
 
@@ -249,5 +255,7 @@ def _find_missing(command: list[str]) -> str | None:
 
 
 def _last_line(text: str) -> str:
+    """What a program said it failed with; else the last that it said."""
     lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1][:200] if lines else "it failed without a word"
+    errors = [line for line in lines if line.startswith("error:")]
+    return (errors or lines or ["it failed without a word"])[-1][:200]

@@ -21,8 +21,8 @@ class Table:
     """Rows below a head.
 
     Attributes:
-        align: a letter a column: "l" text, "n" words that stay whole, "r" figures, "m" hashes
-            and keys.
+        align: a letter a column: "l" names, "x" sentences, "p" paths, "n" words that stay whole,
+            "r" figures, "m" hashes and keys.
         caption: above it; "" for none.
         note: below it; "" for none.
         is_dense: small letters, for what is looked up rather than read.
@@ -175,8 +175,9 @@ Block = Table | Checks | Bars | Stack | Plots | Items | Note
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Section:
-    """A heading, a sentence that says what is below, and that."""
+    """A heading, a sentence that says what is below, and that; in columns where there is room."""
 
     title: str
     lead: str = ""
     blocks: Sequence[Block] = ()
+    in_columns: bool = False

@@ -83,7 +83,7 @@ def _tabulate_reasons(ledger: DocumentsLedger) -> Table:
             )
             for row in ledger.reasons
         ),
-        align="rrnll",
+        align="rrnxx",
     )
 
 
@@ -128,7 +128,7 @@ def _tabulate_files(ledger: DocumentsLedger) -> Table:
             )
             for row in ledger.files
         ),
-        align="lnrrl",
+        align="pnrrx",
         note="Those to look at first come first."
         + (
             f" {left_out:,} more are in corpus/ledger.jsonl of the run, and in "
@@ -190,7 +190,7 @@ def _tell_tokens(dataset: Dataset, ledger: TokenLedger) -> Section:
                 caption="Why tokens were dropped",
                 head=("tokens", "reason"),
                 rows=tuple((f"{count:,}", reason) for reason, count in ledger.reasons.items()),
-                align="rl",
+                align="rx",
             )
         )
     return Section(

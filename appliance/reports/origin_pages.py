@@ -7,7 +7,7 @@ from typing import Any
 
 from appliance.reports.blocks import Block, Section, Table
 from appliance.reports.figures import list_figures
-from appliance.reports.record import Origin, RunReport
+from appliance.reports.record import Origin, RunReport, StageDone
 from appliance.units import format_bytes
 from appliance.values import TrainPlan
 
@@ -40,7 +40,7 @@ def _tell_decisions(plan: TrainPlan | None, origin: Origin) -> Section:
                 caption="What was decided, by whom, and why",
                 head=("key", "value", "by", "why"),
                 rows=tuple((row.name, row.value, row.by, row.reason) for row in plan.decisions),
-                align="mlnl",
+                align="mlnx",
             )
         )
     if plan is not None and plan.rejected:
@@ -49,7 +49,7 @@ def _tell_decisions(plan: TrainPlan | None, origin: Origin) -> Section:
                 caption="What was not taken",
                 head=("choice", "why not"),
                 rows=tuple((row.choice, row.reason) for row in plan.rejected),
-                align="ll",
+                align="lx",
             )
         )
     if origin.settings:
@@ -62,7 +62,7 @@ def _tell_decisions(plan: TrainPlan | None, origin: Origin) -> Section:
                     (row.key, row.value, row.origin)
                     for row in sorted(origin.settings, key=lambda row: order[row.origin])
                 ),
-                align="mln",
+                align="mxn",
                 is_dense=True,
             )
         )
@@ -150,13 +150,20 @@ def _tell_proofs(report: RunReport) -> Section:
     return Section(title="Hashes and signature", blocks=blocks)
 
 
+def _leave_out(stage: StageDone) -> dict[str, Any]:
+    """A value without the parts that are sentences, told under Recipe and decisions."""
+    return {
+        name: part for name, part in stage.value.items() if name not in ("decisions", "rejected")
+    }
+
+
 def _tell_figures(report: RunReport) -> Section:
     blocks: list[Block] = [
         Table(
             caption=stage.name,
             head=("field", "value"),
-            rows=tuple(list_figures(stage.value)),
-            align="ml",
+            rows=tuple(list_figures(_leave_out(stage))),
+            align="mx",
             is_dense=True,
         )
         for stage in report.stages
@@ -167,11 +174,12 @@ def _tell_figures(report: RunReport) -> Section:
         body = report.result.model_dump(mode="json", exclude=told)
         rows = tuple(list_figures(body))
         blocks.append(
-            Table(caption="result", head=("field", "value"), rows=rows, align="ml", is_dense=True)
+            Table(caption="result", head=("field", "value"), rows=rows, align="mx", is_dense=True)
         )
     return Section(
         title="Every figure",
         lead="The values of all stages as they are, to six digits; in full: appliance report RUN "
         "--json. Bytes, tokens and seconds; loss in nats per supervised token.",
         blocks=blocks,
+        in_columns=True,
     )

@@ -164,7 +164,7 @@ def _tell_parity(proven: ProvenModel, merged: MergedModel | None) -> Section:
                 )
                 for rung in parity.rungs
             ),
-            align="lrrrrll",
+            align="lrrrrnx",
             note=f"On {parity.num_positions:,} held-out positions, where the base has a loss of "
             f"{parity.base_loss:.4f}. KL in nats per position, against the rung above. "
             f"{parity.shipped} ships, {format_bytes(proven.onnx.num_bytes)}.",
@@ -176,7 +176,7 @@ def _tell_parity(proven: ProvenModel, merged: MergedModel | None) -> Section:
                 caption="Precisions that were refused",
                 head=("precision", "reason"),
                 rows=tuple((row.choice, row.reason) for row in parity.tried),
-                align="ll",
+                align="lx",
             )
         )
     if merged is not None and merged.losses:

@@ -17,6 +17,9 @@ from appliance.values import Verdict
 from tests.cli.test_report import Page
 from tests.reports.made_run import LEAKS, VERDICT, WORDS, make_run
 
+SENTENCES = ("decisions", "rejected")
+"""Parts of a plan that hold no figures: the page tells them in tables of their own."""
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
@@ -40,7 +43,8 @@ def test_every_figure_of_every_value_stands_on_the_page_and_in_the_json(finished
     body = report.model_dump(mode="json")
     cells = set(list_cells(page))
     for stage in report.stages:
-        for key, text in list_figures(stage.value):
+        figures = {key: part for key, part in stage.value.items() if key not in SENTENCES}
+        for key, text in list_figures(figures):
             assert key in cells and text in cells, (stage.name, key, text)
     told = {stage.name: stage.value for stage in report.stages}
     for key, value in body["result"].items():
