@@ -37,6 +37,7 @@ from appliance.planning.planner import choose_base, make_plan, recheck_plan
 from appliance.planning.terms import read_terms
 from appliance.planning.worth import judge_corpus
 from appliance.recipe import Recipe
+from appliance.reports.origin import keep_origin
 from appliance.rundir import RunDir
 from appliance.tuning.pretrain import pretrain as pretrain_model
 from appliance.tuning.trial import tune_briefly
@@ -199,6 +200,7 @@ def _say(run: RunDir, label: str, text: str, *details: str) -> None:
 def _read(request: JobRequest, run: RunDir) -> _Ground:
     load_signing_key(locate_keys())  # one that cannot be used is told now, not after the training
     hardware = probe(run.path)
+    keep_origin(run.path, request.kind, request.recipe, request.by_person, hardware)
     notes_file = locate_notes(identify_machine())
     notes = load_notes(notes_file)
     terms = read_terms(request.recipe.budget, load_rates(), notes, request.by_person)

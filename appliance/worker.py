@@ -33,6 +33,8 @@ from appliance.events import (
     Event,
     Failed,
     Finished,
+    Line,
+    Note,
     OnEvent,
     encode_event,
     write_events_to,
@@ -90,7 +92,10 @@ def _run(request: JobRequest, send: OnEvent, stop: threading.Event) -> Failed | 
         from appliance.pipeline import LINES
 
         result = LINES[request.kind](request, run)
-        on_event(Finished(result=result.model_dump_json()))
+        finished = Finished(result=result.model_dump_json())
+        keep(finished)
+        _write_report(run.path, send)
+        send(finished)
     except ApplianceError as exc:
         failure = _describe_error(exc)
     except OSError as exc:
@@ -106,7 +111,24 @@ def _run(request: JobRequest, send: OnEvent, stop: threading.Event) -> Failed | 
     if failure is not None:
         with contextlib.suppress(OSError):  # the disk may be what failed
             keep(failure)
+        _write_report(run.path, send)
     return failure
+
+
+def _write_report(run: Path, send: OnEvent) -> None:
+    """Write the page of the run; a job is not lost because its page is."""
+    from appliance.bundle.keys import locate_keys
+    from appliance.bundle.signing import tell_signers
+    from appliance.reports.write import write_private
+
+    try:
+        page = write_private(run, tell_signers(run, locate_keys()))
+    except Exception as exc:
+        with contextlib.suppress(OSError):
+            (run / "fault.txt").write_text("".join(traceback.format_exception(exc)))
+        send(Note(text=f"the report could not be written ({type(exc).__name__}); see fault.txt"))
+    else:
+        send(Line(label="Report", text=str(page)))
 
 
 def _take_place(order: WorkOrder) -> None:

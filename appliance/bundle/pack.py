@@ -33,6 +33,7 @@ from appliance.bundle.provenance import DOCUMENTS, describe_build, list_document
 from appliance.errors import ExportError
 from appliance.files import hash_file, sync, write_text
 from appliance.recipe import Recipe
+from appliance.reports.write import write_public
 from appliance.rundir import StageFolder
 from appliance.search.cut import cut_documents
 from appliance.search.index import build_index
@@ -113,6 +114,7 @@ def pack(
         build_index(folder / search.FILE_NAME, cut_documents(_read_documents(stage, corpus)))
     _write_reports(folder / "reports", plan, tuned, report, parity, corpus, dataset)
     _write_json(folder / VERDICT, verdict.model_dump(mode="json"))
+    write_public(stage.run, folder)
     card = write_card(
         onnx, base, plan, tuned, report, parity, corpus, dataset, verdict, has_text=has_text
     )

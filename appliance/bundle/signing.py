@@ -68,6 +68,26 @@ def sign_bundle(path: Path, keys: Path) -> tuple[str, ...]:
     return signed.signers
 
 
+def tell_signers(path: Path, keys: Path) -> str:
+    """Who vouches for a bundle, in words, without holding its files against the manifest.
+
+    Args:
+        path: a bundle, or a run; it may have made none yet.
+        keys: folder of the keys.
+
+    Returns:
+        "" where there is no bundle.
+    """
+    try:
+        folder = find_bundle(path)
+    except BundleError:
+        return ""
+    try:
+        return describe_signers(check_attestation(folder, keys, must_be_signed=False))
+    except BundleError as exc:
+        return f"no: {exc.what}"
+
+
 def describe_signers(attested: Attested | None) -> str:
     """Who signed, for people."""
     if attested is None:

@@ -200,7 +200,7 @@ def _read_states(rows: Iterator[dict[str, Any]]) -> Iterator[Event]:
             continue
         with contextlib.suppress(ValueError):  # of a newer service
             event = decode_event(json.dumps(row))
-            is_next = isinstance(event, Line) and event.label == "Next"
+            is_next = isinstance(event, Line) and event.label in ("Next", "Report")
             if not isinstance(event, Failed | Finished) and not is_next:
                 yield event
 

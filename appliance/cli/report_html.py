@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from appliance.cli.report_words import (
     name_method,
     shorten,
 )
+from appliance.reports.page import format_day, make_environment
 from appliance.units import format_bytes
 from appliance.values import CapacityRow
 
@@ -84,22 +84,14 @@ class Line:
 
 def render_page(report: Report) -> str:
     """The page as HTML; all text is escaped."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = make_environment(Path(__file__).parent)
     usable = [base for base in report.bases if base.exportable]
     shown = [base for base in usable if base.is_present or fits(report, base)]
     limits = choose_limits([row.hours_per_million_tokens for row in report.capacity if row.fits])
     return environment.get_template("report.html.j2").render(
         report=report,
         headline=re.sub(r"(\d) ([MB])\b", "\\1\u00a0\\2", report.headline),
-        made_on=time.strftime("%d %B %Y, %H:%M", time.localtime(report.made_at)).lstrip("0"),
+        made_on=format_day(report.made_at),
         explanation=EXPLANATION,
         tiles=_make_tiles(report),
         methods=[(name_method(method), EXPLAINED[method]) for method in METHODS],

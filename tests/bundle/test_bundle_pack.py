@@ -28,6 +28,8 @@ def test_pack_puts_model_reports_card_and_manifest_together(packed):
         "reports/verdict.json",
         "reports/bom.cdx.json",
         "attestation.json",
+        "reports/report.html",
+        "reports/report.json",
         "MODEL_CARD.md",
         "manifest.json",
     }

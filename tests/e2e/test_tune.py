@@ -57,7 +57,7 @@ def test_run_is_closed_to_others_and_the_bundle_has_no_document_text(finished, d
     assert run.stat().st_mode & 0o077 == 0
     words = "Limna"  # a product of the sample company
     for path in (run / "bundle").rglob("*"):
-        if path.suffix in {".json", ".md"}:
+        if path.suffix in {".json", ".md", ".html"}:
             assert words not in path.read_text(), path
     assert words not in (run / "events.jsonl").read_text()
 
