@@ -237,7 +237,7 @@ class Conversions:
 
     @contextmanager
     def _open(self, entry: Entry) -> Iterator[int]:
-        file = open_below(self._root, entry.path)
+        file = open_below(self._root, entry.place)
         try:
             yield file
         finally:

@@ -10,14 +10,14 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-def open_below(root: Path, path: Path) -> int:
+def open_below(root: Path, place: str) -> int:
     """Open a file for reading, folder by folder from the root.
 
     A pipe is opened without waiting for its other end; whoever reads must look at what it got.
 
     Args:
         root: what the person named; links in its own path are theirs.
-        path: a file below it.
+        place: of a file below it, relative to it.
 
     Returns:
         An open descriptor, which the caller closes.
@@ -25,7 +25,7 @@ def open_below(root: Path, path: Path) -> int:
     Raises:
         OSError: it is gone, a link stands in the way, or it may not be read.
     """
-    *folders, name = path.relative_to(root).parts
+    *folders, name = place.split("/")
     here = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for folder in folders:

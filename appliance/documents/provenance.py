@@ -168,7 +168,7 @@ def _is_unchanged(verdict: FileVerdict, entry: Entry, root: Path) -> bool:
     if not known:
         return verdict.num_bytes == entry.num_bytes
     try:
-        file = open_below(root, entry.path)
+        file = open_below(root, entry.place)
     except OSError:
         return False
     try:

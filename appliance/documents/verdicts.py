@@ -42,7 +42,7 @@ class Tally:
     """What was found so far. Holds hashes and counts, no text."""
 
     verdicts: Counter[str] = field(default_factory=Counter)
-    first_by_hash: dict[str, str] = field(default_factory=dict)
+    first_by_hash: dict[bytes, str] = field(default_factory=dict)
     placeholders: Placeholders = field(default_factory=Placeholders)
     masked: Counter[str] = field(default_factory=Counter)
 
