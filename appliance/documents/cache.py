@@ -2,7 +2,7 @@
 
 It lies in the run folder, `converted.db`, readable by its owner alone, for it holds what the
 documents say (masked, as the corpus does) and the key of the marks of private values. A text is
-found by the hash of the file's bytes, its name, what is masked, and the code of the readers and their libraries.
+found by the hash of the bytes, the name, what is masked, and the code of readers and libraries.
 At the end of a reading, texts of files that are gone are removed and overwritten.
 """
 

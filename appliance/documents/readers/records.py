@@ -30,7 +30,7 @@ _ROLES = {
     "assistant": "assistant", "gpt": "assistant", "bot": "assistant", "agent": "assistant",
     "support": "assistant", "model": "assistant", "ai": "assistant",
 }  # fmt: skip
-_MAX_DEPTH = 8
+_MAX_DEPTH = 32
 _TEXTS = ("text", "content", "body")
 _BESIDE_TEXT = frozenset(("id", "title", "source", "url", "meta", "metadata", "date", "lang"))
 
@@ -175,6 +175,9 @@ def _flatten(record: Mapping[str, Any], prefix: str = "", depth: int = 0) -> lis
         elif isinstance(value, list):
             items = [str(item) for item in value if isinstance(item, str | int | float)]
             fields += [(name, ", ".join(items))] if items else []
+            for item in value if depth < _MAX_DEPTH else ():
+                if isinstance(item, Mapping | list):
+                    fields += _flatten({"": item}, name, depth + 1)
         elif value is not None and str(value).strip():
             fields.append((name, " ".join(str(value).split())))
     return fields
