@@ -14,6 +14,7 @@ class Pace:
     def __init__(self) -> None:
         """Nothing has been told."""
         self._first: tuple[float, int] | None = None
+        self._last = 0
 
     def describe(self, now: float, done: int, total: int, unit: str) -> str:
         """How far, how fast, how long still: `120/611 files  26 files/s  19 s left`.
@@ -24,8 +25,9 @@ class Pace:
             total: of so many.
             unit: what is counted.
         """
-        if self._first is None or done < self._first[1]:
+        if self._first is None or done < self._last:
             self._first = now, done
+        self._last = done
         seconds, num = now - self._first[0], done - self._first[1]
         text = f"{done:,}/{total:,} {unit}"
         if seconds < FEW_SECONDS or not num:

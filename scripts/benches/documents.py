@@ -94,8 +94,8 @@ def main(file: Path | None, data: Path, megabytes: int, peers: Path, only: tuple
                 write_folder(docs, megabytes * MEGABYTE, SHARES)
             body["folders"][name] = measure_folder(docs, pythons, Path(temporary) / f"run-{name}")
             show(name, body["folders"][name])
-    if file:
-        file.write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
+            if file:
+                file.write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
 
 
 def install(name: str, folder: Path) -> Path | str:

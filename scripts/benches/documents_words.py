@@ -12,6 +12,11 @@ from pathlib import Path
 from typing import Any
 
 _ADDRESS = re.compile(r"\]\([^()\s]*(?:\s\"[^\"]*\")?\)|(?:https?|mailto|data):[^\s)>\]]+")
+_FRONT_MATTER = re.compile(r"\A\s*---[ \t]*\n.*?\n---[ \t]*(?:\n|\Z)", re.S)
+_TEMPLATE = re.compile(
+    r"\{%-?\s*comment.{0,5000}?endcomment\s*-?%\}|<!--.{0,5000}?-->|\{%.{0,500}?%\}|\{\{.{0,500}?\}\}",
+    re.S,
+)
 _TAG = re.compile(r"<[^<>]{1,300}>")
 _WORD = re.compile(r"[^\W_]+")
 
@@ -31,8 +36,10 @@ def compare_texts(ours: Texts, peers: dict[str, Texts]) -> list[Row]:
 
 
 def count_words(text: str) -> Counter[str]:
-    """Words in small letters; where links lead and what tags say is no text."""
-    return Counter(_WORD.findall(_TAG.sub(" ", _ADDRESS.sub(" ", text)).casefold()))
+    """Words in small letters; front matter, comments, templates, tags and addresses are no text."""
+    for markup in (_FRONT_MATTER, _TEMPLATE, _ADDRESS, _TAG):
+        text = markup.sub(" ", text)
+    return Counter(_WORD.findall(text.casefold()))
 
 
 def _compare_file(path: str, ours: Texts, peers: dict[str, Texts]) -> Counter[str]:
