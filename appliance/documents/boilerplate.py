@@ -78,16 +78,16 @@ class EdgeCounter:
 
     def find_common(self) -> dict[int, int]:
         """Pieces that are boilerplate, and in how many documents each stands at an edge."""
-        if not self._identities:
-            return {}
         half = max(_MIN_FILES_SMALL, -(-self._num_documents // 2))
         least = min(MIN_FILES, half)
         found = np.frombuffer(self._identities, dtype=np.uint64)
+        if len(found) < least:
+            return {}
         found.sort()  # where it lies: with a large folder a copy would weigh as much again
-        apart = len(found) - least + 1
-        common = np.unique(found[:apart][found[:apart] == found[least - 1 :]]) if apart > 0 else []
-        firsts, lasts = np.searchsorted(found, common), np.searchsorted(found, common, "right")
-        return {int(i): int(b - a) for i, a, b in zip(common, firsts, lasts, strict=True)}
+        last = len(found) - least + 1
+        common = np.unique(found[:last][found[:last] == found[least - 1 :]])
+        counts = np.searchsorted(found, common, "right") - np.searchsorted(found, common)
+        return dict(zip(common.tolist(), counts.tolist(), strict=True))
 
 
 def strip_edges(

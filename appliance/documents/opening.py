@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import stat
 from pathlib import Path
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -35,6 +37,17 @@ def open_below(root: Path, place: str) -> int:
         return os.open(name, _FILE, dir_fd=here)
     finally:
         os.close(here)
+
+
+def hash_descriptor(file: int) -> str:
+    """sha256 of an open file from its beginning, in hexadecimal."""
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        raise OSError("it is not a plain file")
+    os.lseek(file, 0, os.SEEK_SET)
+    digest = hashlib.sha256()
+    while part := os.read(file, 2**20):
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def explain_closed(error: OSError) -> tuple[str, str]:

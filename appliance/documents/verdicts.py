@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from appliance.documents.conversions import Conversion
+from appliance.documents.conversion import Conversion
 from appliance.documents.converter import ConversionFailure
 from appliance.documents.dedupe import fingerprint_text
 from appliance.documents.drafts import Drafts
