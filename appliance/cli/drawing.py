@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from time import monotonic
 from typing import Any
 
+from appliance.cli.pace import Pace
 from appliance.events import (
     Event,
     Failed,
@@ -94,6 +96,7 @@ class Bar:
         self._progress: Any = None
         self._task: Any = None
         self._held_out = self._label = ""
+        self._pace = Pace()
 
     def __enter__(self) -> Bar:
         return self
@@ -124,7 +127,8 @@ class Bar:
         elif self._progress is None:
             return
         elif isinstance(event, Progress):
-            text = f"{event.done}/{event.total} {event.unit} {event.detail}".rstrip()
+            pace = self._pace.describe(monotonic(), event.done, event.total, event.unit)
+            text = f"{pace} {event.detail}".rstrip()
             self._progress.update(self._task, completed=event.done, total=event.total, text=text)
         elif isinstance(event, HeldOut):
             self._held_out = f"held-out {event.loss:.3f}"
@@ -136,7 +140,7 @@ class Bar:
 
     def _open(self, label: str) -> None:
         self.hide()
-        self._held_out, self._label = "", label
+        self._held_out, self._label, self._pace = "", label, Pace()
         self._start()
 
     def _start(self) -> None:

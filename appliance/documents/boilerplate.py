@@ -33,21 +33,32 @@ _DIGITS = re.compile(r"\d+")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Piece:
-    """A line of text or a whole list, by the lines it takes.
+    """A line of text or a whole list, by the lines it takes; judged only where it matters.
 
     Attributes:
-        kind: heading; protected (row, code, question, answer); or text, which alone may go.
+        text: its lines; empty for the wall in a long document.
         start: first line.
         end: line after the last.
-        identity: hash of its words.
-        asks: whether it ends with a question or announces what follows.
     """
 
-    kind: str
+    text: str
     start: int
     end: int
-    identity: int
-    asks: bool
+
+    @property
+    def kind(self) -> str:
+        """Heading; protected (row, code, question, answer); or text, which alone may go."""
+        return _name_kind(self.text) if self.text else "protected"
+
+    @property
+    def identity(self) -> int:
+        """Hash of its words."""
+        return _identify(self.text)
+
+    @property
+    def asks(self) -> bool:
+        """Whether it ends with a question or announces what follows."""
+        return _asks(self.text)
 
 
 class EdgeCounter:
@@ -67,13 +78,16 @@ class EdgeCounter:
 
     def find_common(self) -> dict[int, int]:
         """Pieces that are boilerplate, and in how many documents each stands at an edge."""
-        if not self._identities:
-            return {}
-        found = np.frombuffer(self._identities, dtype=np.uint64)
-        identities, counts = np.unique(found, return_counts=True)
         half = max(_MIN_FILES_SMALL, -(-self._num_documents // 2))
-        is_common = counts >= min(MIN_FILES, half)
-        return dict(zip(identities[is_common].tolist(), counts[is_common].tolist(), strict=True))
+        least = min(MIN_FILES, half)
+        found = np.frombuffer(self._identities, dtype=np.uint64)
+        if len(found) < least:
+            return {}
+        found.sort()  # where it lies: with a large folder a copy would weigh as much again
+        last = len(found) - least + 1
+        common = np.unique(found[:last][found[:last] == found[least - 1 :]])
+        counts = np.searchsorted(found, common, "right") - np.searchsorted(found, common)
+        return dict(zip(common.tolist(), counts.tolist(), strict=True))
 
 
 def strip_edges(
@@ -143,7 +157,7 @@ def _list_pieces(lines: list[str]) -> Iterator[Piece]:
         return
     last = len(lines) - _EDGE_LINES
     yield from _cut_pieces(lines, 0, _EDGE_LINES)
-    yield Piece(kind="protected", start=_EDGE_LINES, end=last, identity=0, asks=False)
+    yield Piece(text="", start=_EDGE_LINES, end=last)
     yield from _cut_pieces(lines, last, len(lines))
 
 
@@ -154,14 +168,7 @@ def _cut_pieces(lines: list[str], start: int, last: int) -> Iterator[Piece]:
             if _ITEM.match(lines[start]):
                 while end < last and _ITEM.match(lines[end]):
                     end += 1
-            text = "\n".join(lines[start:end])
-            yield Piece(
-                kind=_name_kind(text),
-                start=start,
-                end=end,
-                identity=_identify(text),
-                asks=_asks(text),
-            )
+            yield Piece(text="\n".join(lines[start:end]), start=start, end=end)
         start = end
 
 

@@ -2,7 +2,7 @@
 
 It lies in the run folder, `converted.db`, readable by its owner alone, for it holds what the
 documents say (masked, as the corpus does) and the key of the marks of private values. A text is
-found by the hash of the file's bytes, its name, what is masked, and the source code of the readers.
+found by the hash of the bytes, the name, what is masked, and the code of readers and libraries.
 At the end of a reading, texts of files that are gone are removed and overwritten.
 """
 
@@ -16,6 +16,7 @@ import threading
 import zlib
 from dataclasses import asdict
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,6 +26,9 @@ from appliance.documents.placeholders import KEY_BYTES
 from appliance.documents.scrub import ScrubPolicy
 
 FILE_NAME = "converted.db"
+
+_LIBRARIES = ("xberg", "pypdfium2", "python-docx", "python-pptx", "openpyxl", "pyarrow")
+"""They decide what a reading gives, and whether it gives anything."""
 
 _SCHEMA = """
 PRAGMA auto_vacuum = FULL;
@@ -143,12 +147,19 @@ class TextCache:
 
 @cache
 def hash_readers() -> str:
-    """A hash of the source code that turns bytes into text, so that a new version reads anew."""
-    digest = hashlib.sha256()
+    """A hash of the code that turns bytes into text, so that a new version reads anew."""
+    digest = hashlib.sha256("".join(map(_find_version, _LIBRARIES)).encode())
     room = Path(__file__).parent
     for path in sorted(room.rglob("*.py")):
         digest.update(f"{path.relative_to(room)}\0".encode() + path.read_bytes())
     return digest.hexdigest()
+
+
+def _find_version(library: str) -> str:
+    try:
+        return f"{library} {version(library)}\n"
+    except PackageNotFoundError:
+        return ""
 
 
 def _open(path: Path) -> sqlite3.Connection | None:

@@ -6,26 +6,24 @@ done first. What waits is bounded in number and size, so that memory does not gr
 
 from __future__ import annotations
 
-import hashlib
 import os
 import queue
-import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from appliance.documents.cache import TextCache
 from appliance.documents.capacity import count_converters
+from appliance.documents.conversion import Conversion, Limits, Task, has_changed, is_as_listed
 from appliance.documents.converter import ConversionFailure, Converter
 from appliance.documents.leave_out import LEFT_OUT
-from appliance.documents.opening import explain_closed, open_below
+from appliance.documents.opening import explain_closed, hash_descriptor, open_below
 from appliance.documents.readers.archive import Member
-from appliance.documents.scrub import ScrubPolicy
 from appliance.documents.walk import Entry, show_name
 
 _WAITING_BYTES = 64 * 2**20
@@ -33,56 +31,6 @@ _WAITING_FILES = 4
 """For each converter: enough that none is idle while a slow file is waited for."""
 
 _CHANGED = ("it changed while the folder was read", "run the same command again")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
-    """What one file may cost, and what is replaced in it.
-
-    Attributes:
-        max_bytes: larger files are not read.
-        seconds: time for one attempt.
-        policy: which private values are replaced.
-        left_out: sha256 of files that must not be used; their text is not kept anywhere.
-    """
-
-    max_bytes: int
-    seconds: float
-    policy: ScrubPolicy
-    left_out: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Conversion:
-    """What became of a file, or of a member of an archive.
-
-    Attributes:
-        entry: the file; of a member, its name goes on behind that of the archive.
-        reply: text and counts (see `convert.convert`), or why there is none.
-        sha256: of the bytes; empty if they were not read.
-        archive: name of the archive it lies in; empty for a file.
-        archive_sha256: of that archive.
-        is_last: no further member of the same file follows.
-    """
-
-    entry: Entry
-    reply: dict[str, Any] | ConversionFailure
-    sha256: str = ""
-    archive: str = ""
-    archive_sha256: str = ""
-    is_last: bool = True
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Task:
-    """A file or a member to be read, or one with a verdict already (`failure`)."""
-
-    entry: Entry
-    member: Member | None = None
-    archive: str = ""
-    archive_sha256: str = ""
-    failure: ConversionFailure | None = None
-    is_last: bool = True
 
 
 class Conversions:
@@ -132,7 +80,7 @@ class Conversions:
             pool = ThreadPoolExecutor(self._num_converters)
             stack.callback(pool.shutdown, wait=True, cancel_futures=True)
             stack.callback(is_over.set)  # first: nobody waits for a slow file any more
-            waiting: deque[tuple[_Task, Future[Conversion]]] = deque()
+            waiting: deque[tuple[Task, Future[Conversion]]] = deque()
             num_bytes = 0
             for task in self._expand(entries, free):
                 waiting.append((task, pool.submit(self._convert, task, free)))
@@ -149,40 +97,40 @@ class Conversions:
 
     def _expand(
         self, entries: Iterator[Entry], free: queue.SimpleQueue[Converter]
-    ) -> Iterator[_Task]:
+    ) -> Iterator[Task]:
         """Files as they are, archives as their members."""
         for entry in entries:
             is_archive = entry.name.lower().endswith(".zip")
             if not is_archive or entry.num_bytes > self._limits.max_bytes:
-                yield _Task(entry=entry)
+                yield Task(entry=entry)
                 continue
             try:
                 with self._open(entry) as file:
-                    if not _is_as_listed(os.fstat(file), _Task(entry=entry)):
-                        yield _Task(entry=entry, failure=_make_failure(_CHANGED))
+                    if not is_as_listed(os.fstat(file), Task(entry=entry)):
+                        yield Task(entry=entry, failure=_make_failure(_CHANGED))
                         continue
                     sha256 = hash_descriptor(file)
                     with _borrow(free) as converter:
                         reply = converter.list_archive(file, self._limits.seconds)
             except OSError as exc:
-                yield _Task(entry=entry, failure=_make_failure(explain_closed(exc)))
+                yield Task(entry=entry, failure=_make_failure(explain_closed(exc)))
                 continue
             if isinstance(reply, ConversionFailure):
-                yield _Task(entry=entry, failure=reply)
+                yield Task(entry=entry, failure=reply)
             elif reply["members"] is None:  # an office file under the name of an archive
-                yield _Task(entry=entry)
+                yield Task(entry=entry)
             else:
                 members = [Member(**member) for member in reply["members"]]
                 yield from self._list_tasks(entry, sha256, members)
 
-    def _list_tasks(self, entry: Entry, sha256: str, members: list[Member]) -> Iterator[_Task]:
+    def _list_tasks(self, entry: Entry, sha256: str, members: list[Member]) -> Iterator[Task]:
         for number, member in enumerate(members, start=1):
             inside = replace(
                 entry,
                 name=f"{entry.name}/{show_name(member.name)}",
                 num_bytes=member.num_bytes,
             )
-            yield _Task(
+            yield Task(
                 entry=inside,
                 member=member,
                 archive=entry.name,
@@ -191,7 +139,7 @@ class Conversions:
                 is_last=number == len(members),
             )
 
-    def _convert(self, task: _Task, free: queue.SimpleQueue[Converter]) -> Conversion:
+    def _convert(self, task: Task, free: queue.SimpleQueue[Converter]) -> Conversion:
         """The conversion of a task; runs in a thread."""
         made = Conversion(
             entry=task.entry,
@@ -205,7 +153,7 @@ class Conversions:
         try:
             with self._open(task.entry) as file:
                 before = os.fstat(file)
-                if not _is_as_listed(before, task):
+                if not is_as_listed(before, task):
                     return made
                 sha256 = task.archive_sha256 or hash_descriptor(file)
                 if sha256 in self._limits.left_out:
@@ -213,7 +161,7 @@ class Conversions:
                 key = self._make_key(task, sha256)
                 known = self._cache.find(key)
                 reply = known or self._ask(task, file, free)
-                if _has_changed(before, os.fstat(file)):
+                if has_changed(before, os.fstat(file)):
                     return made
         except OSError as exc:
             return replace(made, reply=_make_failure(explain_closed(exc)))
@@ -224,13 +172,13 @@ class Conversions:
             self._cache.keep(key, reply)
         return replace(made, reply=reply, sha256=inside if task.member else sha256)
 
-    def _make_key(self, task: _Task, sha256: str) -> str:
+    def _make_key(self, task: Task, sha256: str) -> str:
         name, member = PurePosixPath(task.entry.name).name, task.member
         position = member.position if member else None
         return self._cache.make_key(sha256, name, position, self._limits.policy)
 
     def _ask(
-        self, task: _Task, file: int, free: queue.SimpleQueue[Converter]
+        self, task: Task, file: int, free: queue.SimpleQueue[Converter]
     ) -> dict[str, Any] | ConversionFailure:
         with _borrow(free) as converter:
             return converter.convert(
@@ -244,22 +192,11 @@ class Conversions:
 
     @contextmanager
     def _open(self, entry: Entry) -> Iterator[int]:
-        file = open_below(self._root, entry.path)
+        file = open_below(self._root, entry.place)
         try:
             yield file
         finally:
             os.close(file)
-
-
-def hash_descriptor(file: int) -> str:
-    """sha256 of an open file from its beginning, in hexadecimal."""
-    if not stat.S_ISREG(os.fstat(file).st_mode):
-        raise OSError("it is not a plain file")
-    os.lseek(file, 0, os.SEEK_SET)
-    digest = hashlib.sha256()
-    while part := os.read(file, 2**20):
-        digest.update(part)
-    return digest.hexdigest()
 
 
 @contextmanager
@@ -283,14 +220,3 @@ def _judge_member(member: Member, max_bytes: int) -> ConversionFailure | None:
             ("it is larger than a file may be", "unpack it into the folder, and split it")
         )
     return None
-
-
-def _is_as_listed(status: os.stat_result, task: _Task) -> bool:
-    """Whether the file is the one that was listed; an archive's size is not that of its member."""
-    if not stat.S_ISREG(status.st_mode) or status.st_mtime_ns != task.entry.modified:
-        return False
-    return task.member is not None or status.st_size == task.entry.num_bytes
-
-
-def _has_changed(before: os.stat_result, after: os.stat_result) -> bool:
-    return (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)

@@ -8,16 +8,15 @@ import select
 import socket
 import struct
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from types import TracebackType
 from typing import Any
 
-import appliance
 from appliance.documents.convert import MEMORY_BYTES
+from appliance.documents.converter_process import start_process
 from appliance.documents.placeholders import KEY_BYTES
 from appliance.documents.readers.office import FALLBACKS
 from appliance.documents.scrub import ScrubPolicy
@@ -218,7 +217,7 @@ class Converter:
                 self._channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
                 self._channel.connect(path)
             else:
-                self._channel, self._process = _start_process(self._memory_bytes)
+                self._channel, self._process = start_process(self._memory_bytes)
         except OSError as exc:
             raise ResourceError(
                 "the process that reads documents cannot be started",
@@ -235,31 +234,3 @@ class Converter:
             self._process.kill()
             self._process.wait()
             self._process = None
-
-
-def _start_process(memory_bytes: int) -> tuple[socket.socket, subprocess.Popen[bytes]]:
-    """A converter of our own, and our end of its socket."""
-    environment = {
-        "PATH": os.environ.get("PATH", ""),
-        "PYTHONPATH": str(Path(appliance.__file__).parent.parent),
-        "PYTHONUTF8": "1",
-        "MALLOC_ARENA_MAX": "2",  # each arena reserves 64 MiB of the memory limit
-        "RAYON_NUM_THREADS": "1",
-        "TOKIO_WORKER_THREADS": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    with its:
-        try:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "appliance.documents.convert", str(memory_bytes)],
-                stdin=its.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env=environment,
-                cwd="/",
-            )
-        except OSError:
-            ours.close()
-            raise
-    return ours, process

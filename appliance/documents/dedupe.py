@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from appliance.values import Turn
 
 
-def fingerprint_text(text: str, conversations: Iterable[Iterable[Turn]]) -> str:
+def fingerprint_text(text: str, conversations: Iterable[Iterable[Turn]]) -> bytes:
     """A hash that equal documents share, whatever their line breaks, spaces and capitals.
 
     The first file that is read keeps its text; `read.py` names it in the verdict of the others.
@@ -19,4 +19,4 @@ def fingerprint_text(text: str, conversations: Iterable[Iterable[Turn]]) -> str:
         for turn in turns:
             line = f"\0{turn.role}\0{' '.join(turn.content.casefold().split())}"
             digest.update(line.encode())
-    return digest.hexdigest()
+    return digest.digest()

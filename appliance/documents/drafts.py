@@ -1,7 +1,7 @@
 """Documents as they were read, on disk until all have been seen.
 
 Which documents repeat another, and what is boilerplate, shows only at the end. Until then the text
-waits in a file; memory holds a name, a place and a rank for each.
+waits in a file; memory holds the place of each, and the entry that the folder listed.
 """
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ class Drafts:
         self._path = path
         self._file = path.open("w+b")
         self._places = array("Q")
-        self.names: list[str] = []
-        self.ranks: list[Rank] = []
+        self._entries: list[Entry] = []
 
     def __enter__(self) -> Drafts:
         """The file is gone after the block."""
@@ -57,8 +56,15 @@ class Drafts:
         """Put a draft at the end; its number is the next."""
         self._places.append(self._file.seek(0, 2))
         self._file.write(document.model_dump_json().encode() + b"\n")
-        self.names.append(entry.name)
-        self.ranks.append(rank_entry(entry))
+        self._entries.append(entry)
+
+    def name(self, number: int) -> str:
+        """The name of a draft's file."""
+        return self._entries[number].name
+
+    def rank(self, number: int) -> Rank:
+        """Which of several versions is kept: the least."""
+        return rank_entry(self._entries[number])
 
     def read(self, number: int) -> Document:
         """A draft by its number."""

@@ -108,7 +108,7 @@ def relate(
     repeats: dict[int, Repeat] = {}
     kept: set[int] = set()
     parent: dict[int, int] = {}
-    for number in sorted(candidates, key=drafts.ranks.__getitem__):
+    for number in sorted(candidates, key=drafts.rank):
         near = [other for overlap, other in candidates[number] if overlap >= LEAST_RELATED]
         for other in near:
             _join(parent, number, other)
@@ -139,7 +139,7 @@ class _Comparison:
             other_text, other_phrases, _ = self._open(other)
             overlap = measure_overlap(phrases, other_phrases)
             if overlap >= LEAST_REPEATED and (
-                are_versions(self._drafts.names[number], self._drafts.names[other])
+                are_versions(self._drafts.name(number), self._drafts.name(other))
                 or not are_siblings(text, other_text, overlap)
             ):
                 return Repeat(of=other, overlap=overlap)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import stat
 from pathlib import Path
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-def open_below(root: Path, path: Path) -> int:
+def open_below(root: Path, place: str) -> int:
     """Open a file for reading, folder by folder from the root.
 
     A pipe is opened without waiting for its other end; whoever reads must look at what it got.
 
     Args:
         root: what the person named; links in its own path are theirs.
-        path: a file below it.
+        place: of a file below it, relative to it.
 
     Returns:
         An open descriptor, which the caller closes.
@@ -25,7 +27,7 @@ def open_below(root: Path, path: Path) -> int:
     Raises:
         OSError: it is gone, a link stands in the way, or it may not be read.
     """
-    *folders, name = path.relative_to(root).parts
+    *folders, name = place.split("/")
     here = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for folder in folders:
@@ -35,6 +37,17 @@ def open_below(root: Path, path: Path) -> int:
         return os.open(name, _FILE, dir_fd=here)
     finally:
         os.close(here)
+
+
+def hash_descriptor(file: int) -> str:
+    """sha256 of an open file from its beginning, in hexadecimal."""
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        raise OSError("it is not a plain file")
+    os.lseek(file, 0, os.SEEK_SET)
+    digest = hashlib.sha256()
+    while part := os.read(file, 2**20):
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def explain_closed(error: OSError) -> tuple[str, str]:

@@ -13,8 +13,7 @@ from typing import Literal, TypeVar
 
 from pydantic import ValidationError
 
-from appliance.documents.conversions import hash_descriptor
-from appliance.documents.opening import open_below
+from appliance.documents.opening import hash_descriptor, open_below
 from appliance.documents.walk import Entry, list_entries, scan_folder
 from appliance.errors import DocumentsError
 from appliance.files import hash_file
@@ -188,7 +187,7 @@ def _is_unchanged(verdict: FileVerdict, entry: Entry, root: Path) -> bool:
     if not known:
         return verdict.num_bytes == entry.num_bytes
     try:
-        file = open_below(root, entry.path)
+        file = open_below(root, entry.place)
     except OSError:
         return False
     try:

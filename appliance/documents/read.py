@@ -12,7 +12,8 @@ from contextlib import closing
 from pathlib import Path
 
 from appliance.documents.cache import TextCache
-from appliance.documents.conversions import Conversions, Limits
+from appliance.documents.conversion import Limits
+from appliance.documents.conversions import Conversions
 from appliance.documents.converter import ConverterStopped
 from appliance.documents.drafts import Drafts, is_set_aside
 from appliance.documents.leave_out import tell_missing

@@ -154,7 +154,7 @@ class _Writer:
         repeat = self._relations.repeats.get(number)
         if repeat is not None:
             self._settled.num_near_duplicates += 1
-            return _judge_repeat(verdict, repeat, self._drafts.names[repeat.of])
+            return _judge_repeat(verdict, repeat, self._drafts.name(repeat.of))
         draft = self._drafts.read(number)
         text, num_lines = self._boilerplate.strip_repeated(draft.text, draft.source)
         self._settled.num_boilerplate_lines += num_lines

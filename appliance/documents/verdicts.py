@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from appliance.documents.conversions import Conversion
+from appliance.documents.conversion import Conversion
 from appliance.documents.converter import ConversionFailure
 from appliance.documents.dedupe import fingerprint_text
 from appliance.documents.drafts import Drafts
@@ -42,7 +42,7 @@ class Tally:
     """What was found so far. Holds hashes and counts, no text."""
 
     verdicts: Counter[str] = field(default_factory=Counter)
-    first_by_hash: dict[str, str] = field(default_factory=dict)
+    first_by_hash: dict[bytes, str] = field(default_factory=dict)
     placeholders: Placeholders = field(default_factory=Placeholders)
     masked: Counter[str] = field(default_factory=Counter)
 

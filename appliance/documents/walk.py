@@ -31,15 +31,15 @@ class Entry:
     """Something that lies in the folder.
 
     Attributes:
-        path: absolute path, as the system spells it.
-        name: relative to the folder, as text for people (see `show_name`).
+        place: relative to the folder, as the system spells it; a folder's ends with a slash.
+        name: the same as text for people (see `show_name`); mostly the very same string.
         kind: a plain file; a recipe that lies with the documents; a hidden file or folder; a link;
             a device, pipe or socket; a folder that may not be opened.
         num_bytes: size of a plain file, else 0.
         modified: modification time in nanoseconds.
     """
 
-    path: Path
+    place: str
     name: str
     kind: Kind
     num_bytes: int
@@ -71,14 +71,14 @@ def scan_folder(path: Path) -> DocumentsFolder:
 
 def list_entries(folder: Path) -> list[Entry]:
     """Everything below a folder that needs a verdict, sorted by name."""
-    return sorted(_walk(folder), key=lambda entry: (entry.name, str(entry.path)))
+    return sorted(_walk(folder), key=lambda entry: (entry.name, entry.place))
 
 
 def show_name(name: str) -> str:
     """A name as text for people: what is no character, or controls a terminal, is spelled out."""
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     if text.isprintable():
-        return text
+        return name if text == name else text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
@@ -161,19 +161,18 @@ def _describe(root: Path, item: os.DirEntry[str]) -> Entry | None:
 
 
 def _make(root: Path, item: os.DirEntry[str], kind: Kind) -> Entry:
-    path = Path(item.path)
-    name = str(path.relative_to(root)) + ("/" if item.is_dir(follow_symlinks=False) else "")
+    place = os.path.relpath(item.path, root) + ("/" * item.is_dir(follow_symlinks=False))
     try:
         status = item.stat(follow_symlinks=False)
         num_bytes, modified = status.st_size, status.st_mtime_ns
     except OSError:
         num_bytes, modified = 0, 0
     return Entry(
-        path=path,
-        name=show_name(name),
+        place=place,
+        name=show_name(place),
         kind=kind,
         num_bytes=num_bytes
-        if kind in ("file", "recipe", "hidden") and not name.endswith("/")
+        if kind in ("file", "recipe", "hidden") and not place.endswith("/")
         else 0,
         modified=modified,
     )

@@ -8,7 +8,7 @@ import platform
 import time
 from pathlib import Path
 
-from appliance.hardware.cgroup import read_core_limit
+from appliance.cgroup import read_core_limit
 from appliance.values import Cpu
 
 INSTRUCTION_SETS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 from pathlib import Path
 
-from appliance.hardware.cgroup import read_process_limit
+from appliance.cgroup import read_process_limit
 from appliance.units import GIB, format_bytes
 from appliance.values import Finding, Limits
 

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.hardware.cgroup import read_memory_limit
+from appliance.cgroup import read_memory_limit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,10 +12,10 @@ import platform
 import time
 from pathlib import Path
 
+from appliance.cgroup import read_core_limit
 from appliance.errors import ResourceError
 from appliance.files import replace_file
 from appliance.hardware.ask import asking
-from appliance.hardware.cgroup import read_core_limit
 from appliance.hardware.cpu import count_cores, read_cpu_facts
 from appliance.hardware.software import find_version
 from appliance.values import MeasuredRates

@@ -12,9 +12,9 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from appliance import search
+from appliance.cgroup import read_core_limit
 from appliance.dataset.tokenizer import load_tokenizer
 from appliance.errors import BaseModelError, BundleError, UsageError
-from appliance.hardware.cgroup import read_core_limit
 from appliance.hardware.cpu import count_cores
 from appliance.hardware.memory import probe_memory
 from appliance.offline import go_offline

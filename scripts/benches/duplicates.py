@@ -168,7 +168,7 @@ def find_relations(texts: list[str]) -> Relations:
     with tempfile.TemporaryDirectory() as folder, Drafts(Path(folder) / "drafts") as drafts:
         for number, text in enumerate(texts):
             name = f"{chr(97 + number % 26)}{number}.md"
-            entry = Entry(path=Path(name), name=name, kind="file", num_bytes=0, modified=0)
+            entry = Entry(place=name, name=name, kind="file", num_bytes=0, modified=0)
             drafts.add(Document(number=number, source=name, title="", text=text), entry)
             book.add(number, text)
         return relate(book.find_candidates(), drafts, str, may_drop=True)

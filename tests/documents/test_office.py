@@ -100,7 +100,13 @@ def test_formats_of_other_projects_are_read_or_refused(real_documents: Path):
 
 
 def test_running_page_lines_stay_once():
-    pages = [f"Acme - Safety rules\n\nRule {n} is about door {n}.\n\nSame twice" for n in range(5)]
+    rules = ["\n\n".join(f"Rule {n}.{m} is about door {m}." for m in range(8)) for n in range(5)]
+    pages = [f"Acme - Safety rules\n\n{rule}\n\nSame twice" for rule in rules]
     text = _drop_running_lines("\n\n".join([*pages[:4], pages[4].split("\n\nSame")[0]]), 5)
     assert text.count("Acme - Safety rules") == 1
-    assert all(f"Rule {n}" in text for n in range(5))
+    assert all(rule in text for rule in rules)
+
+
+def test_labels_of_forms_are_no_running_lines():
+    pages = [f"Repair order\n\nNumber {n}\n\nBody labour\n\n2 150 300" for n in range(5)]
+    assert _drop_running_lines("\n\n".join(pages), 5) == "\n\n".join(pages)

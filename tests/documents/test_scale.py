@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 from appliance.documents.cache import TextCache
-from appliance.documents.conversions import Conversions, Limits
+from appliance.documents.conversion import Limits
+from appliance.documents.conversions import Conversions
 from appliance.documents.scrub import ScrubPolicy
 from appliance.documents.walk import list_entries
 from tests.conftest import ROOT

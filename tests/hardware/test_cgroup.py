@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.hardware import cgroup
+from appliance import cgroup
 
 MOUNTS_V2 = (
     "21 98 0:19 / /proc rw - proc proc rw\n31 23 0:28 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"

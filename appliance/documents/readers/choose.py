@@ -29,6 +29,7 @@ _MAGIC = {
     b"PK\x03\x04": ".zip",
     _OLE: ".doc",
     b"{\\rtf": ".rtf",
+    b"PAR1": ".parquet",
 }
 _FRONT_MATTER = re.compile(rb"\A\s*---\w*[ \t]*\r?\n.*?\n---[ \t]*(?:\r?\n|\Z)", re.S)
 _ZIPPED = (".docx", ".xlsx", ".pptx", ".odt", ".ods", ".odp", ".epub")
@@ -152,8 +153,4 @@ def _explain_kind(suffix: str) -> UnreadableFile | None:
         return UnreadableFile("it is sound or video", "put a transcript into the folder")
     if suffix in _ARCHIVES:
         return UnreadableFile("it is an archive", "unpack it into the folder")
-    if suffix == ".parquet":
-        return UnreadableFile(
-            "parquet files are not read", "export it as csv or as one JSON object a line"
-        )
     return None

@@ -10,6 +10,7 @@ from appliance.documents.readers.extract import UnreadableFile
 
 _SAMPLE_BYTES = 65_536
 _FEW_BYTES = 16
+_STRANGE = "\ufffd" + "".join(char for char in map(chr, range(32)) if char not in "\t\n\r\f")
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -37,10 +38,7 @@ def decode_text(data: bytes) -> str:
 def is_text(text: str) -> bool:
     """Whether hardly any character of the beginning is a control or replacement character."""
     sample = text[:_SAMPLE_BYTES]
-    strange = sum(
-        1 for char in sample if char == "\ufffd" or (char < " " and char not in "\t\n\r\f")
-    )
-    return strange <= 0.05 * len(sample)
+    return sum(map(sample.count, _STRANGE)) <= 0.05 * len(sample)
 
 
 def _decode(data: bytes) -> str:

@@ -8,11 +8,9 @@ from pathlib import PurePath
 from typing import Any
 
 from appliance.documents.readers.encoding import decode_text
-from appliance.documents.readers.extract import Conversation, Extract, UnreadableFile
-from appliance.documents.readers.records import format_record, read_conversation
+from appliance.documents.readers.extract import Extract, UnreadableFile
+from appliance.documents.readers.records import collect_records, read_conversation
 
-_TEXTS = ("text", "content", "body")
-_BESIDE_TEXT = frozenset(("id", "title", "source", "url", "meta", "metadata", "date", "lang"))
 _MAX_DIGITS = 4_000
 _LISTS = ("data", "records", "items", "examples", "conversations", "tickets", "rows")
 
@@ -30,7 +28,7 @@ def read_json(data: bytes, name: PurePath) -> Extract:
         raise UnreadableFile("its brackets are nested too deep", "flatten it") from exc
     except ValueError:
         return read_json_lines(data, name)
-    return _collect(_find_records(tree), num_bad=0)
+    return collect_records(_find_records(tree))
 
 
 def read_json_lines(data: bytes, name: PurePath) -> Extract:
@@ -52,7 +50,8 @@ def read_json_lines(data: bytes, name: PurePath) -> Extract:
             f"{num_bad:,} of its {num_bad + len(records):,} lines are not JSON",
             "write one JSON object a line",
         )
-    return _collect(records, num_bad)
+    remark = f"{num_bad:,} lines are not JSON and were left out" if num_bad else ""
+    return collect_records(records, remark)
 
 
 READS = {".json": read_json, ".jsonl": read_json_lines, ".ndjson": read_json_lines}
@@ -73,32 +72,3 @@ def _find_records(tree: Any) -> list[Any]:
                     break
                 return list(tree[key])
     return [tree]
-
-
-def _collect(records: list[Any], num_bad: int) -> Extract:
-    conversations: list[Conversation] = []
-    pieces: list[str] = []
-    for record in records:
-        if not isinstance(record, Mapping):
-            pieces.append(f"- {record}" if isinstance(record, str | int | float) else "")
-            continue
-        conversation = read_conversation(record)
-        if conversation:
-            conversations.append(conversation)
-        else:
-            pieces.append(_format(record))
-    remark = f"{num_bad:,} lines are not JSON and were left out" if num_bad else ""
-    text = "\n".join(piece for piece in pieces if piece)
-    return Extract(text=text, conversations=tuple(conversations), remark=remark)
-
-
-def _format(record: Mapping[str, Any]) -> str:
-    for key in _TEXTS:
-        text = record.get(key)
-        is_document = len(record) == 1 or record.keys() <= {key, *_BESIDE_TEXT}
-        if isinstance(text, str) and (is_document or len(text) > 200):  # else it is a field
-            title = record.get("title")
-            return (
-                f"\n## {title}\n\n{text}\n" if isinstance(title, str) and title else f"\n{text}\n"
-            )
-    return format_record(record)

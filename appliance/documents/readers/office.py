@@ -44,6 +44,9 @@ FALLBACKS: dict[str, Reader] = {
 }
 _SHEETS = (".xlsx", ".xls", ".ods")
 _MAX_RUNNING = 100
+_MOST_RUNNING = 0.25
+"""Share of the lines. Source: a file of three repair estimates, of which two lost their items."""
+
 _MIN_CHARACTERS = 20
 """Letters on a page; fewer are a scan or a failure. Source: of 463 files that xberg read without an
 error, 23 came back empty."""
@@ -135,11 +138,18 @@ def _read_sheets(markdown: str) -> Extract:
 
 
 def _drop_running_lines(text: str, num_pages: int) -> str:
-    """Page headers and footers: a short line that most pages repeat stays once."""
+    """Page headers and footers: a short line that most pages repeat stays once.
+
+    Where such lines are a large part of the text, the pages are forms of one kind, and the lines
+    their labels and values: then all stay.
+    """
     lines = text.split("\n")
     counts = Counter(line.strip() for line in lines if 3 < len(line.strip()) < _MAX_RUNNING)
     least = max(2, round(0.6 * num_pages))
     running = {line for line, count in counts.items() if count >= least and line[0] not in "#|-"}
+    num_lines = sum(1 for line in lines if line.strip())
+    if sum(counts[line] for line in running) > _MOST_RUNNING * num_lines:
+        return text
     seen: set[str] = set()
     kept = []
     for line in lines:

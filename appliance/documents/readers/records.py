@@ -1,7 +1,8 @@
 """Records (rows of a table, objects of a JSON file) become conversations or lines of text.
 
-A record with a question and an answer is a conversation. Any other record becomes one line,
-`- Part number: X; Description: Y`, so that it can be learned alone and is never cut in the middle.
+A record with a question and an answer is a conversation, one that holds a text is that text. Any
+other record becomes one line, `- Part number: X; Description: Y`, so that it can be learned alone
+and is never cut in the middle.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from appliance.documents.readers.extract import Conversation
+from appliance.documents.readers.extract import Conversation, Extract
 
 QUESTIONS = (
     "question", "prompt", "query", "instruction", "customer question", "user", "q", "ask",
@@ -29,7 +30,31 @@ _ROLES = {
     "assistant": "assistant", "gpt": "assistant", "bot": "assistant", "agent": "assistant",
     "support": "assistant", "model": "assistant", "ai": "assistant",
 }  # fmt: skip
-_MAX_DEPTH = 8
+_MAX_DEPTH = 32
+_TEXTS = ("text", "content", "body")
+_BESIDE_TEXT = frozenset(("id", "title", "source", "url", "meta", "metadata", "date", "lang"))
+
+
+def collect_records(records: Iterable[Any], remark: str = "") -> Extract:
+    """Records of one file, each as what it is: a chat, a pair, a text, or a line of fields.
+
+    Args:
+        records: objects; anything else becomes a line.
+        remark: what the owner should know about the file.
+    """
+    conversations: list[Conversation] = []
+    pieces: list[str] = []
+    for record in records:
+        if not isinstance(record, Mapping):
+            pieces.append(f"- {record}" if isinstance(record, str | int | float) else "")
+            continue
+        conversation = read_conversation(record)
+        if conversation:
+            conversations.append(conversation)
+        else:
+            pieces.append(_format_text(record) or format_record(record))
+    text = "\n".join(piece for piece in pieces if piece)
+    return Extract(text=text, conversations=tuple(conversations), remark=remark)
 
 
 def read_conversation(record: Mapping[str, Any]) -> Conversation | None:
@@ -82,6 +107,19 @@ def tidy_conversation(turns: Iterable[tuple[str, str]]) -> Conversation | None:
     while tidy and tidy[-1][0] != "assistant":
         tidy.pop()
     return tuple(tidy) if tidy else None
+
+
+def _format_text(record: Mapping[str, Any]) -> str:
+    """The text that a record is about, below its title; empty if it is about several fields."""
+    for key in _TEXTS:
+        text = record.get(key)
+        is_document = len(record) == 1 or record.keys() <= {key, *_BESIDE_TEXT}
+        if isinstance(text, str) and (is_document or len(text) > 200):  # else it is a field
+            title = record.get("title")
+            return (
+                f"\n## {title}\n\n{text}\n" if isinstance(title, str) and title else f"\n{text}\n"
+            )
+    return ""
 
 
 def _read_chat(messages: list[Any]) -> Conversation | None:
@@ -137,6 +175,9 @@ def _flatten(record: Mapping[str, Any], prefix: str = "", depth: int = 0) -> lis
         elif isinstance(value, list):
             items = [str(item) for item in value if isinstance(item, str | int | float)]
             fields += [(name, ", ".join(items))] if items else []
+            for item in value if depth < _MAX_DEPTH else ():
+                if isinstance(item, Mapping | list):
+                    fields += _flatten({"": item}, name, depth + 1)
         elif value is not None and str(value).strip():
             fields.append((name, " ".join(str(value).split())))
     return fields
