@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from appliance.events import Line, StageFinished, StageStarted, decode_event
+from appliance.jobs import REQUEST, JobRequest
 from tests.e2e.conftest import SMALL, run_appliance
 
 
@@ -64,5 +65,7 @@ def test_force_only_packs_and_the_bundle_says_so(refused):
     statement = json.loads(base64.b64decode(envelope["payload"]))
     facts = statement["predicate"]["buildDefinition"]["internalParameters"]
     assert facts["verdict"]["is_forced"] is True
+    request = JobRequest.model_validate_json((run / REQUEST).read_text())
+    assert request.force and request.documents == str(command[1])
     assert (bundle / "search.db").exists(), "another wish about the bundle is the same run"
     assert "a person insisted" in (bundle / "MODEL_CARD.md").read_text()
