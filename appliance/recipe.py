@@ -196,7 +196,7 @@ class AuditRecipe(_Section):
     )
     max_secrets: int = Field(0, ge=0, description="Private values that come out in the clear.")
     max_exposure: float = Field(
-        6.0, ge=0, description="Bits by which a planted code ranks above chance (dataset.canaries)."
+        8.0, ge=0, description="Bits by which a planted code ranks above chance (dataset.canaries)."
     )
 
 

@@ -82,8 +82,9 @@ def _read_labels(
     """Loss of every label, and whether it is the likeliest token; nothing where there is none."""
     nats_T = np.zeros(len(labels_T))
     hits_T = np.zeros(len(labels_T), dtype=bool)
-    for places_N in torch.where(labels_T != IGNORED)[0].split(_ROWS):
-        device = hidden_TD.device
+    known_N, device = torch.where(labels_T != IGNORED)[0], hidden_TD.device
+    for start in range(0, len(known_N), _ROWS):
+        places_N = known_N[start : start + _ROWS]
         logits_NV = (hidden_TD[places_N.to(device)] @ head_VD.t()).float()
         labels_N = labels_T[places_N].to(device)
         each_N = torch.nn.functional.cross_entropy(logits_NV, labels_N, reduction="none")

@@ -38,6 +38,7 @@ class Counters:
         num_jumps: losses in a row, up to now, that were far above it.
         best_is_beyond: whether general text was beyond its limit at `best_step`, or there is none.
         best_rise: of the loss on general text at that step; None where it is not measured.
+        last_rise: of the loss on general text when it was last measured.
         replay_share: general text that is read again from here on, a part of the documents' packs.
         num_over: checks in a row, up to now, that found general text beyond its limit.
         num_lowered: times the rate was halved for it.
@@ -57,6 +58,7 @@ class Counters:
     num_jumps: int = 0
     best_is_beyond: bool = True
     best_rise: float | None = None
+    last_rise: float = 0.0
     replay_share: float = 0.0
     num_over: int = 0
     num_lowered: int = 0

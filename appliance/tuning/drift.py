@@ -24,7 +24,7 @@ Source: `dataset/build.py`, GENERAL_TOKENS.
 """
 
 DRIFT_SHARE = 0.4
-"""Part of the limit above which general text is read again."""
+"""Part of the limit above which general text is read again, and more of it while it gets worse."""
 
 REPLAY_STEP, REPLAY_MOST = 0.1, 0.3
 """By how much its share is raised each time, and up to where, as a part of the documents' packs."""
@@ -59,15 +59,18 @@ def answer_drift(counters: Counters, rise: float, limit: float) -> Counters:
         rise: of the loss on general text, as a part of the base's.
         limit: above which it is too much.
     """
-    if rise <= DRIFT_SHARE * limit:
-        return dataclasses.replace(counters, num_over=0)
-    share = min(REPLAY_MOST, round(counters.replay_share + REPLAY_STEP, 6))
-    if rise <= limit:
-        return dataclasses.replace(counters, replay_share=share, num_over=0)
-    num_over = counters.num_over + 1
-    num_lowered = counters.num_lowered + (num_over <= TIMES_LOWERED)
+    is_beyond = rise > limit
+    is_worse = rise > DRIFT_SHARE * limit and rise >= counters.last_rise
+    share = counters.replay_share
+    if is_worse or is_beyond:
+        share = min(REPLAY_MOST, round(share + REPLAY_STEP, 6))
+    num_over = counters.num_over + 1 if is_beyond else 0
     return dataclasses.replace(
-        counters, replay_share=share, num_over=num_over, num_lowered=num_lowered
+        counters,
+        last_rise=rise,
+        replay_share=share,
+        num_over=num_over,
+        num_lowered=counters.num_lowered + (is_beyond and num_over <= TIMES_LOWERED),
     )
 
 

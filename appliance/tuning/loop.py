@@ -183,16 +183,9 @@ def fit(
         is_last = counters.step == schedule.num_steps
         due = schedule.evaluate_every and counters.step % schedule.evaluate_every == 0
         if held_out and (due or is_last):
-            counters, event = _hold_out(model, held_out, general, counters)
-            if event.is_best:
+            counters = _hold_out(model, held_out, general, counters, on_event)
+            if counters.best_step == counters.step:
                 save_checkpoint(best, parameters, optimizer, counters)
-            on_event(event)
-            if general and event.general_rise is not None:
-                before, limit = counters, general.limit
-                counters = answer_drift(before, event.general_rise, limit)
-                told = describe_answer(before, counters, event.general_rise, limit)
-                if told:
-                    on_event(Note(text=told))
         elif due and schedule.num_returns:
             save_checkpoint(best, parameters, optimizer, counters)
         if measure() - saved_at > schedule.checkpoint_seconds:
@@ -238,17 +231,22 @@ def _count_labels(packs: Sequence[Pack]) -> int:
 
 
 def _hold_out(
-    model: CausalModel, held_out: Sequence[Pack], general: GeneralText | None, counters: Counters
-) -> tuple[Counters, HeldOut]:
-    """Measure on held-out and general text, and say whether nothing was better so far.
+    model: CausalModel,
+    held_out: Sequence[Pack],
+    general: GeneralText | None,
+    counters: Counters,
+    on_event: OnEvent,
+) -> Counters:
+    """Measure on held-out and general text: is this the best so far, and was too much forgotten?
 
     Weights that keep general text within its limit are better than any that do not.
     """
-    loss, rise = measure_loss(model, held_out), None
+    loss, rise, is_beyond = measure_loss(model, held_out), None, False
     if general:
         rise = measure_loss(model, general.held_out) / general.base_loss - 1
-    is_beyond = general is not None and rise is not None and rise > general.limit
+        is_beyond = rise > general.limit
     is_best = (is_beyond, loss) < (counters.best_is_beyond, counters.best_loss)
+    on_event(HeldOut(step=counters.step, loss=loss, is_best=is_best, general_rise=rise))
     if is_best:
         counters = dataclasses.replace(
             counters,
@@ -260,7 +258,13 @@ def _hold_out(
         )
     else:
         counters = dataclasses.replace(counters, num_worse=counters.num_worse + 1)
-    return counters, HeldOut(step=counters.step, loss=loss, is_best=is_best, general_rise=rise)
+    if not general or rise is None:
+        return counters
+    answered = answer_drift(counters, rise, general.limit)
+    told = describe_answer(counters, answered, rise, general.limit)
+    if told:
+        on_event(Note(text=told))
+    return answered
 
 
 def build_optimizer(parameters: Mapping[str, Tensor], schedule: Schedule) -> torch.optim.AdamW:

@@ -15,8 +15,8 @@ KEYS = {
 """What scripts may rely on."""
 
 STAGES = {
-    "corpus", "base", "dataset", "plan", "tune", "evaluate", "merge", "reference", "export",
-    "parity", "verdict", "bundle",
+    "corpus", "base", "dataset", "plan", "tune", "evaluate", "audit", "merge", "reference",
+    "export", "parity", "verdict", "bundle",
 }  # fmt: skip
 
 
@@ -30,6 +30,17 @@ def test_tune_json_holds_what_scripts_rely_on(finished):
     assert all(
         {"rung", "loss", "kl", "top1", "passed"} <= rung.keys() for rung in finished["parity"]
     )
+
+
+def test_tune_tells_what_was_forgotten_and_what_could_be_extracted(finished):
+    """A random base that read the documents once has nothing to forget, and learned no text."""
+    general, leaks = finished["evaluation"]["general"], finished["leaks"]
+
+    assert general["rise"] <= general["limit"]
+    assert general["own_drift"] > 0
+    assert leaks["num_spans"] > 10
+    assert leaks["num_secrets_recalled"] == 0
+    assert leaks["longest_recall"] <= leaks["limits"]["recall"]
 
 
 def test_tune_learns_and_ships_what_it_learned(finished):

@@ -72,6 +72,15 @@ def test_rise_near_the_limit_is_answered_with_replay_and_beyond_it_with_a_lower_
     assert ("read again" in told, "halved" in told) == (share > 0, lowered > 0)
 
 
+def test_share_of_general_text_is_raised_only_while_it_gets_worse():
+    once = answer_drift(Counters(), 0.07, limit=0.1)
+    falling = answer_drift(once, 0.06, limit=0.1)
+    rising = answer_drift(falling, 0.08, limit=0.1)
+
+    assert [c.replay_share for c in (once, falling, rising)] == [0.1, 0.1, 0.2]
+    assert describe_answer(once, falling, 0.06, 0.1) == ""
+
+
 def test_rise_that_stays_beyond_the_limit_ends_the_run():
     counters = Counters()
     for _ in range(3):
