@@ -33,6 +33,12 @@ _SHOT_TOKENS = 128
 
 _MAX_SHOTS = 4
 
+_LEAST = 2
+"""Questions that are answered in any case, however little was trained."""
+
+_CHOICES_PER_ANSWER = 3
+"""Questions answered by choice for each that is answered in words, which costs more."""
+
 _TRAINING_PASSES = 3
 """Work of training on a token, in readings of it: forward once, backward twice that."""
 
@@ -101,14 +107,15 @@ def open_questioning(
         stage.folder / "search.db",
         writer,
     )
-    num_answers = min(recipe.num_questions, len(sheet.questions))
+    least = min(recipe.num_questions, len(sheet.questions), _LEAST)
     most = int(recipe.questions_share * _TRAINING_PASSES * tuned.num_tokens)
+    num_choices = choose_number(sheet, least, recipe.num_choices, most)
     return Questioning(
         sheet=sheet,
         writer=writer,
         effort=Effort(
-            num_choices=choose_number(sheet, num_answers, recipe.num_choices, most),
-            num_answers=num_answers,
+            num_choices=num_choices,
+            num_answers=min(recipe.num_questions, max(least, num_choices // _CHOICES_PER_ANSWER)),
             answer_tokens=recipe.answer_tokens,
         ),
         index_seconds=time.perf_counter() - started,
