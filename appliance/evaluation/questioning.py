@@ -78,7 +78,7 @@ def open_questioning(
     recipe: EvaluateRecipe,
     stage: StageFolder,
 ) -> Questioning:
-    """Prepare the questions of a run; the search index lies in the stage.
+    """Prepare the questions of a run.
 
     Args:
         plan: its virtual tokens need room.
@@ -87,7 +87,7 @@ def open_questioning(
         dataset: its questions, and solved examples of its training split.
         corpus: what is searched.
         recipe: how much is asked.
-        stage: of the evaluation.
+        stage: of the evaluation; the search index is in it for a while.
     """
     lines = stage.open(dataset.questions_file).read_text(encoding="utf-8").splitlines()
     questions = [HeldOutQuestion.model_validate_json(line) for line in lines]
@@ -100,13 +100,15 @@ def open_questioning(
         room=max(1, min(spec.context, _MAX_ROOM) - kept_free),
         shots=tuple(_read_shots(stage.open(dataset.train.folder))),
     )
+    index_file = stage.folder / "search.db"
     started = time.perf_counter()
     sheet = write_sheet(
         questions[: max(recipe.num_choices, recipe.num_questions)],
         stage.open(corpus.documents_file),
-        stage.folder / "search.db",
+        index_file,
         writer,
     )
+    index_file.unlink()  # the text of all documents once more, for nobody
     least = min(recipe.num_questions, len(sheet.questions), _LEAST)
     most = int(recipe.questions_share * _TRAINING_PASSES * tuned.num_tokens)
     num_choices = choose_number(sheet, least, recipe.num_choices, most)
