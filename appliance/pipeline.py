@@ -182,7 +182,7 @@ def assess(request: JobRequest, run: RunDir) -> Assessment:
     thorough = set_effort(recipe.evaluate, recipe.assess)
     report = run.stage("ways", evaluate, plan, spec, tuned, dataset, corpus, thorough, recipe.tune)
     _say(run, "Evaluate", describe.describe_report(report))
-    return collect_assessment(run.path, run.seconds, plan, tuned, report)
+    return collect_assessment(run.path, run.seconds, dataset, plan, tuned, report)
 
 
 LINES: dict[JobKind, Callable[[JobRequest, RunDir], TuneResult | Assessment]] = {

@@ -165,9 +165,11 @@ class EvaluateRecipe(_Section):
     """How the result is judged."""
 
     max_tokens: int = Field(60_000, ge=256, description="Tokens of the test split scored at most.")
-    num_questions: int = Field(8, ge=0, description="Held-out questions answered in words.")
+    num_questions: int = Field(
+        8, ge=0, description="Held-out questions answered in words, at most."
+    )
     num_choices: int = Field(
-        32, ge=0, le=128, description="Held-out questions answered by choice, in each way."
+        24, ge=0, le=128, description="Held-out questions answered by choice, in each way."
     )
     questions_share: float = Field(
         0.1, ge=0, description="What choosing may cost, as a share of the training's work."

@@ -50,12 +50,12 @@ def _describe_way(way: WayScore, made: Assessment) -> tuple[str, ...]:
 
 def _describe_preparation(way: WayScore, made: Assessment) -> str:
     """What has to be done before a way can answer at all."""
-    parts = []
-    if way.name.startswith("tuned"):
-        parts.append(f"tune {_format(made.tune_seconds)}")
-    if way.name.endswith("search") and made.asked is not None:
-        parts.append(f"index {_format(made.asked.index_seconds)}")
-    return " · ".join(parts) or "nothing"
+    index = "" if made.asked is None else _format(made.asked.index_seconds)
+    if way.name == "tuned+search":
+        return f"tune {_format(made.tune_seconds)} + {index}"
+    if way.name == "tuned":
+        return f"tune {_format(made.tune_seconds)}"
+    return f"index {index}" if way.name == "search" else "nothing"
 
 
 def _format(seconds: float) -> str:

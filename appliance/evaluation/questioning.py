@@ -33,6 +33,12 @@ _SHOT_TOKENS = 128
 
 _MAX_SHOTS = 4
 
+_LEAST = 2
+"""Questions that are answered in any case, however little was trained."""
+
+_CHOICES_PER_ANSWER = 3
+"""Questions answered by choice for each that is answered in words, which costs more."""
+
 _TRAINING_PASSES = 3
 """Work of training on a token, in readings of it: forward once, backward twice that."""
 
@@ -72,7 +78,7 @@ def open_questioning(
     recipe: EvaluateRecipe,
     stage: StageFolder,
 ) -> Questioning:
-    """Prepare the questions of a run; the search index lies in the stage.
+    """Prepare the questions of a run.
 
     Args:
         plan: its virtual tokens need room.
@@ -81,7 +87,7 @@ def open_questioning(
         dataset: its questions, and solved examples of its training split.
         corpus: what is searched.
         recipe: how much is asked.
-        stage: of the evaluation.
+        stage: of the evaluation; the search index is in it for a while.
     """
     lines = stage.open(dataset.questions_file).read_text(encoding="utf-8").splitlines()
     questions = [HeldOutQuestion.model_validate_json(line) for line in lines]
@@ -94,21 +100,24 @@ def open_questioning(
         room=max(1, min(spec.context, _MAX_ROOM) - kept_free),
         shots=tuple(_read_shots(stage.open(dataset.train.folder))),
     )
+    index_file = stage.folder / "search.db"
     started = time.perf_counter()
     sheet = write_sheet(
         questions[: max(recipe.num_choices, recipe.num_questions)],
         stage.open(corpus.documents_file),
-        stage.folder / "search.db",
+        index_file,
         writer,
     )
-    num_answers = min(recipe.num_questions, len(sheet.questions))
+    index_file.unlink()  # the text of all documents once more, for nobody
+    least = min(recipe.num_questions, len(sheet.questions), _LEAST)
     most = int(recipe.questions_share * _TRAINING_PASSES * tuned.num_tokens)
+    num_choices = choose_number(sheet, least, recipe.num_choices, most)
     return Questioning(
         sheet=sheet,
         writer=writer,
         effort=Effort(
-            num_choices=choose_number(sheet, num_answers, recipe.num_choices, most),
-            num_answers=num_answers,
+            num_choices=num_choices,
+            num_answers=min(recipe.num_questions, max(least, num_choices // _CHOICES_PER_ANSWER)),
             answer_tokens=recipe.answer_tokens,
         ),
         index_seconds=time.perf_counter() - started,

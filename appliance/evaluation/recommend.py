@@ -103,13 +103,13 @@ def _is_worse(test: WayComparison) -> bool:
 def _describe(test: WayComparison, word: str) -> str:
     return (
         f"{test.way} is {word} {test.against}: {test.difference:+.2f} "
-        f"(95 % sure of {test.low:+.2f} to {test.high:+.2f}, p {format_p(test.p_value)})"
+        f"(95 % sure of {test.low:+.2f} to {test.high:+.2f}, p\u00a0{format_p(test.p_value)})"
     )
 
 
 def format_p(p_value: float) -> str:
-    """`= 0.012`, `< 0.001`."""
-    return "< 0.001" if p_value < 0.001 else f"= {p_value:.3f}"
+    """`= 0.012`, `< 0.001`, with a space that no line is broken at."""
+    return "<\u00a00.001" if p_value < 0.001 else f"=\u00a0{p_value:.3f}"
 
 
 def _tell_limits(ways: Sequence[WayScore]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from appliance.dataset.tokenizer import TextTokenizer
 from appliance.evaluation.answers import generate_answers
 from appliance.evaluation.likelihood import score_options
-from appliance.evaluation.sheet import UNANSWERABLE, Sheet
+from appliance.evaluation.sheet import Sheet
 from appliance.tuning.model import DecoderModel
 from appliance.values import Way
 
@@ -30,7 +30,7 @@ class Effort:
 
     Attributes:
         num_choices: questions answered by choice, from the first on.
-        num_answers: of them, those answered in words too.
+        num_answers: of them, those answered in words too; and so many of UNANSWERABLE at most.
         answer_tokens: of an answer in words.
     """
 
@@ -86,11 +86,12 @@ class Examinee:
         seconds = (time.perf_counter() - started) / max(1, len(rows))
         spoken: list[str] = []
         if self.effort.num_answers:
-            first, *rest = [*prompts[: self.effort.num_answers], *prompts[-len(UNANSWERABLE) :]]
+            asked = prompts[len(self.sheet.questions) :][: self.effort.num_answers]  # UNANSWERABLE
+            first, *rest = [*prompts[: self.effort.num_answers], *asked]
             started = time.perf_counter()
             spoken = self._speak([first])
             seconds = time.perf_counter() - started
-            spoken += self._speak(rest)
+            spoken += self._speak(rest) if rest else []
         return WayAnswers(
             beaten=tuple(map(measure_beaten, rows)),
             trust=tuple(max(measure_trust(row)) for row in rows),

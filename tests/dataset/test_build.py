@@ -170,11 +170,11 @@ def test_questions_that_people_asked_come_first_and_take_turns():
     def candidate(source: str, number: int, is_real: bool) -> Candidate:
         return Candidate(question=f"{source}{number}", answer="x", source=source, is_real=is_real)
 
-    many = [candidate("a", n, True) for n in range(80)] + [candidate("b", 0, True)]
+    many = [candidate("a", n, True) for n in range(160)] + [candidate("b", 0, True)]
     made = [candidate("c", 0, False)]
     chosen = choose_questions([*made, *many])
     assert [question.source for question in chosen[:3]] == ["a", "b", "a"]
-    assert len(chosen) == 64
+    assert len(chosen) == 128
     assert "c" not in {question.source for question in chosen}
 
 
