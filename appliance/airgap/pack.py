@@ -9,13 +9,12 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from appliance import __version__
+from appliance.airgap.room import require_empty, require_room
 from appliance.airgap.stick import (
     BASES,
     LICENCE_LIST,
@@ -34,18 +33,11 @@ from appliance.bases.store import fold_name
 from appliance.bundle.attest import seal, write_statement
 from appliance.bundle.keys import load_signing_key
 from appliance.bundle.manifest import ATTESTATION, MANIFEST, FileEntry, list_files
-from appliance.errors import ResourceError, UsageError
+from appliance.errors import UsageError
 from appliance.files import hash_file, sync, write_text
-from appliance.units import MIB, format_bytes
+from appliance.units import MIB
 
 BUILD_TYPE = "urn:appliance:airgap:1"
-
-FAT_BYTES = 2**32 - 1
-"""Longest file of FAT32."""
-
-FAT_NAMES = ("vfat", "msdos", "fat")
-SPARE_BYTES = 16 * MIB
-"""Left free on a stick: for what is written beside the copies."""
 
 _CHUNK_BYTES = MIB
 
@@ -100,7 +92,7 @@ def pack_stick(
         BundleError: a wheel is broken, or the signing key cannot be used.
     """
     key = load_signing_key(keys)
-    _require_empty(folder)
+    require_empty(folder)
     wheels = list_wheels(wheelhouse)
     places = [find_base(name) for name in bases]
     copies = {f"{WHEELS}/{wheel.path.name}": wheel.path for wheel in wheels}
@@ -108,7 +100,7 @@ def pack_stick(
         root = f"{BASES}/{fold_name(place.name)}"
         copies |= {f"{root}/{path.name}": path for path in sorted(place.folder.iterdir())}
     folder.mkdir(parents=True, exist_ok=True)
-    _require_room(folder, copies, max_file_bytes)
+    require_room(folder, copies, max_file_bytes)
     entries = tuple(_copy_all(copies, folder, on_progress))
     by_path = {entry.path: entry.sha256 for entry in entries}
     listed = tuple(_list_wheel(wheel, folder, by_path) for wheel in wheels)
@@ -170,47 +162,6 @@ def find_base(name: str) -> Place:
         )
     verify_place(place)
     return place
-
-
-def find_limit(folder: Path) -> int | None:
-    """Longest file that the file system of a folder takes; None where there is no such limit."""
-    best, kind = "", ""
-    where = os.fspath(folder.resolve())
-    for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines():
-        _, mount, name, *_ = line.split(" ")
-        mount = mount.replace("\\040", " ")
-        if (where + "/").startswith(mount.rstrip("/") + "/") and len(mount) >= len(best):
-            best, kind = mount, name
-    return FAT_BYTES if kind in FAT_NAMES else None
-
-
-def _require_empty(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(
-            f"{folder} is not empty",
-            why="what lies there would be taken for a part of the stick",
-            fix=f"name a new folder, such as {folder / 'appliance'}",
-        )
-
-
-def _require_room(folder: Path, copies: dict[str, Path], max_file_bytes: int | None) -> None:
-    limit = find_limit(folder) if max_file_bytes is None else max_file_bytes
-    sizes = {name: path.stat().st_size for name, path in copies.items()}
-    for name, num_bytes in sizes.items():
-        if limit is not None and num_bytes > limit:
-            raise ResourceError(
-                f"the stick takes no file as long as {name}",
-                why=f"it has {format_bytes(num_bytes)}, the file system of {folder} takes files of "
-                f"{format_bytes(limit)} at most (FAT32?)",
-                fix="format the stick as exFAT or ext4, or bring a base in smaller shards",
-            )
-    needed, free = sum(sizes.values()) + SPARE_BYTES, shutil.disk_usage(folder).free
-    if needed > free:
-        raise ResourceError(
-            f"{folder} is too small",
-            why=f"{format_bytes(needed)} are needed, {format_bytes(free)} are free",
-            fix="take a larger stick, or fewer bases",
-        )
 
 
 def _copy_all(

@@ -10,7 +10,7 @@ from appliance.airgap.pack import write_requirements
 from appliance.airgap.stick import PACK_AGAIN, REQUIREMENTS, StickManifest, read_stick
 from appliance.bundle.attest import Attested
 from appliance.bundle.manifest import ATTESTATION, MANIFEST, FileEntry, list_files
-from appliance.bundle.signing import check_attestation
+from appliance.bundle.signing import check_attestation, describe_signers
 from appliance.errors import BundleError
 from appliance.files import hash_file
 
@@ -33,7 +33,14 @@ def verify_stick(
     """
     _refuse_odd_files(folder)
     manifest = read_stick(folder)
-    attested = check_attestation(folder, keys, must_be_signed=must_be_signed)
+    attested = check_attestation(folder, keys, must_be_signed=False)
+    if must_be_signed and (attested is None or not attested.signers):
+        raise BundleError(
+            "the stick is not signed by anybody you trust",
+            why=f"signed: {describe_signers(attested)}",
+            fix="get the public key from whoever packed it: appliance keys trust FILE --name WHO; "
+            "or compare the sha256 of its manifest with them, and install with --unsigned",
+        )
     present = dict(list_files(folder))
     for entry in manifest.files:
         _check_file(entry, present.pop(entry.path, None))

@@ -10,7 +10,7 @@ import zipfile
 import pytest
 
 from appliance.airgap.install import install_stick
-from appliance.airgap.pack import find_limit
+from appliance.airgap.room import find_limit
 from appliance.airgap.verify import verify_stick
 from appliance.airgap.wheels import read_wheel
 from appliance.bundle.keys import OWN, create_key, export_key, trust_key

@@ -25,7 +25,7 @@ def refuse(bundle):
 
 
 def test_verify_accepts_an_undamaged_copy(bundle):
-    assert len(verify_bundle(bundle).files) == 15
+    assert len(verify_bundle(bundle).files) == 17
 
 
 def test_find_bundle_takes_the_run_that_made_it(packed):

@@ -176,7 +176,7 @@ def test_verify_says_what_the_bundle_is(packed):
 def test_verify_json_reports_the_same(packed):
     body = json.loads(invoke(verify, packed, "--json").stdout)
     assert body["intact"] is True
-    assert body["num_files"] == 15
+    assert body["num_files"] == 17
     assert body["precision"] == "int4"
 
 
