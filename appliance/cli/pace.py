@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from appliance.units import format_seconds
 
 FEW_SECONDS = 3.0
 """Before that nobody can say."""
+
+RECENT_SECONDS = 20.0
+"""What counts: a reading that goes on after a kill runs through what it knows at another speed."""
 
 
 class Pace:
@@ -13,8 +18,7 @@ class Pace:
 
     def __init__(self) -> None:
         """Nothing has been told."""
-        self._first: tuple[float, int] | None = None
-        self._last = 0
+        self._marks: deque[tuple[float, int]] = deque()
 
     def describe(self, now: float, done: int, total: int, unit: str) -> str:
         """How far, how fast, how long still: `120/611 files  26 files/s  19 s left`.
@@ -25,10 +29,12 @@ class Pace:
             total: of so many.
             unit: what is counted.
         """
-        if self._first is None or done < self._last:
-            self._first = now, done
-        self._last = done
-        seconds, num = now - self._first[0], done - self._first[1]
+        if self._marks and done < self._marks[-1][1]:
+            self._marks.clear()
+        self._marks.append((now, done))
+        while len(self._marks) > 2 and self._marks[1][0] <= now - RECENT_SECONDS:
+            self._marks.popleft()
+        seconds, num = now - self._marks[0][0], done - self._marks[0][1]
         text = f"{done:,}/{total:,} {unit}"
         if seconds < FEW_SECONDS or not num:
             return text

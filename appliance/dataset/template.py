@@ -118,6 +118,10 @@ class ChatTemplate:
             spans.append((start, start + len(answer) + self._measure_end(piece)))
         if text != self._fill(messages):
             raise TemplateRefusal("the chat template of the base changes the words of an answer")
+        if spans and spans[-1][1] - spans[-1][0] == len(answers[-1]):
+            # nothing ends the answer: the model has to learn to stop all the same
+            text = text[: spans[-1][1]] + self._tokenizer.eos_token
+            spans[-1] = (spans[-1][0], len(text))
         answer_bytes = sum(len(answer.encode()) for answer in answers)
         return Rendered(text=text, spans=tuple(spans), answer_bytes=answer_bytes)
 

@@ -18,3 +18,12 @@ def test_slow_rates_keep_a_digit_and_a_stage_that_starts_again_counts_anew():
     pace.describe(0.0, 0, 100, "MiB")
     assert pace.describe(10.0, 15, 100, "MiB").startswith("15/100 MiB  1.5 MiB/s")
     assert pace.describe(11.0, 1, 100, "MiB") == "1/100 MiB"
+
+
+def test_only_what_was_done_lately_counts():
+    pace = Pace()
+    pace.describe(0.0, 0, 4000, "files")
+    pace.describe(1.0, 2000, 4000, "files")  # known from before a kill
+    pace.describe(40.0, 2100, 4000, "files")
+    # oracle: 100 files in the last 20 s
+    assert pace.describe(60.0, 2200, 4000, "files").endswith("5.0 files/s  6 min left")

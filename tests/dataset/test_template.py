@@ -166,3 +166,15 @@ def test_answer_too_long_for_an_example_ends_with_a_sentence(
     text = tokenizer.chat.decode(list(example.token_ids), skip_special_tokens=False)
     assert text.rstrip().endswith("off.<|im_end|>")
     assert 0 < made.num_used < sum(tokenizer.count([turn.content for turn in turns]))
+
+
+def test_end_is_learned_where_the_template_writes_none(tokenizer: TextTokenizer):
+    template = ChatTemplate(
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}", tokenizer
+    )
+    turns = (Turn(role="user", content="What is E05?"), Turn(role="assistant", content="Overdue."))
+    (example,) = make_conversation_examples(turns, 0, template, tokenizer, 512).examples
+    assert tokenizer.chat.decode([example.token_ids[-1]], skip_special_tokens=False) == (
+        tokenizer.eos_token
+    )
+    assert example.supervised[-1]

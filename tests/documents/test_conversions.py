@@ -10,7 +10,8 @@ import pytest
 
 from appliance.documents.cache import FILE_NAME, TextCache
 from appliance.documents.capacity import count_converters
-from appliance.documents.conversions import Conversion, Conversions, Limits
+from appliance.documents.conversion import Conversion, Limits
+from appliance.documents.conversions import Conversions
 from appliance.documents.converter import ConversionFailure
 from appliance.documents.scrub import ScrubPolicy
 from appliance.documents.walk import Entry, list_entries
