@@ -21,6 +21,8 @@ Count = Annotated[int, Field(ge=1)]
 PackTokens = Annotated[int, Field(ge=32)]
 Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
+Kind = Literal["asked", "steps", "headings", "definitions", "rows", "cloze"]
+Kinds = Annotated[tuple[Kind, ...], Field(strict=False)]
 Words = Annotated[tuple[str, ...], Field(strict=False)]
 
 
@@ -61,6 +63,17 @@ class DatasetRecipe(_Section):
     pairs: Literal["auto", "none", "headings"] = Field(
         "auto",
         description="Questions and answers from structure: auto, none, or one for every heading.",
+    )
+    kinds: Kinds = Field(
+        ("asked", "steps", "headings", "definitions", "rows"),
+        description="What pairs are made from: asked, steps, headings, definitions, rows, cloze.",
+    )
+    system: str = Field("", description="Instruction before every made pair, for role and tone.")
+    refusal_share: float = Field(
+        0.0, ge=0, le=0.5, description="Part of the pairs that no document answers."
+    )
+    refusal: str = Field(
+        "The documents do not say that.", min_length=1, description="The answer to those."
     )
     seed: int = Field(20261123, description="Order and split.")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from appliance.dataset.blocks import split_blocks
 from appliance.dataset.divide import divide_units
 from appliance.dataset.examples import Limits, SplitExamples, make_split
+from appliance.dataset.origins import write_origins
 from appliance.dataset.questions import choose_questions
 from appliance.dataset.split import SPLITS
 from appliance.dataset.template import ChatTemplate, load_chat_template
@@ -61,9 +62,9 @@ def build_dataset(
     for name in SPLITS:
         check_stop(stage)
         chosen = [unit for unit in units if names[unit.number] == name]
-        splits[name] = make_split(chosen, by_number, tokenizer, template, limits)
+        splits[name] = make_split(chosen, by_number, tokenizer, template, limits, name)
         values[name] = _write_split(name, splits[name], base, stage)
-    return _finish(splits, values, by_number, stage)
+    return _finish(splits, values, by_number, recipe.system, stage)
 
 
 def read_documents(path: Path) -> list[Document]:
@@ -80,6 +81,10 @@ def set_limits(base: BaseSpec, recipe: DatasetRecipe) -> Limits:
         example=min(base.context, longest),
         pairs=recipe.pairs,
         seed=recipe.seed,
+        kinds=recipe.kinds,
+        system=recipe.system,
+        refusal=recipe.refusal,
+        refusal_share=recipe.refusal_share if recipe.pairs != "none" else 0.0,
     )
 
 
@@ -119,12 +124,14 @@ def cut_documents(
 
 def _write_split(name: str, made: SplitExamples, base: BaseSpec, stage: StageFolder) -> Split:
     file = write_token_file(stage.folder / name, made.examples, base.vocab_size)
+    kinds = write_origins(stage.folder / name, made.examples)
     return Split(
         folder=stage.locate(name),
         num_documents=made.num_units,
         num_examples=len(made.examples),
         num_tokens=file.num_tokens,
         num_labels=int(file.count_labels().sum()),
+        kinds=kinds,
     )
 
 
@@ -132,10 +139,11 @@ def _finish(
     splits: dict[str, SplitExamples],
     values: dict[str, Split],
     documents: dict[int, Document],
+    system: str,
     stage: StageFolder,
 ) -> Dataset:
     verdicts = _settle(splits, documents)
-    questions = choose_questions(splits["test"].candidates)
+    questions = choose_questions(splits["test"].candidates, system)
     for name, rows in (("ledger.jsonl", verdicts), ("questions.jsonl", questions)):
         lines = "".join(row.model_dump_json() + "\n" for row in rows)
         (stage.folder / name).write_text(lines, encoding="utf-8")
@@ -169,6 +177,7 @@ def _settle(splits: dict[str, SplitExamples], documents: dict[int, Document]) ->
                     num_dropped=account.num_dropped,
                     num_repeated=account.num_repeated,
                     reason="; ".join(sorted(account.reasons)),
+                    kinds=dict(sorted(account.kinds.items())),
                 )
             )
     return sorted(verdicts, key=lambda verdict: (verdict.source, verdict.split))

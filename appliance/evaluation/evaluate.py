@@ -27,7 +27,6 @@ from appliance.values import (
     Score,
     TrainPlan,
     TunedModel,
-    Turn,
 )
 
 Judged = tuple[ExampleScores, list[str]]
@@ -67,10 +66,7 @@ def evaluate(
     ][: recipe.num_questions]
     tokenizer = load_tokenizer(Path(spec.folder))
     template = ChatTemplate(load_chat_template(Path(spec.folder)), tokenizer)
-    prompts = [
-        template.render_prompt([Turn(role="user", content=question.question)])
-        for question in questions
-    ]
+    prompts = [template.render_prompt(question.turns) for question in questions]
 
     def judge(model: DecoderModel, done: int) -> Judged:
         stage.on_event(Progress(stage="evaluate", done=done, total=2, unit="models"))
