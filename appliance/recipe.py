@@ -68,6 +68,11 @@ class DatasetRecipe(_Section):
         ("asked", "steps", "headings", "definitions", "rows"),
         description="What pairs are made from: asked, steps, headings, definitions, rows, cloze.",
     )
+    pairs_by_base: Literal["no", "yes"] = Field(
+        "no",
+        description="yes: the base, an instruct model, writes pairs too; those that the text bears "
+        "out are kept.",
+    )
     system: str = Field("", description="Instruction before every made pair, for role and tone.")
     refusal_share: float = Field(
         0.0, ge=0, le=0.5, description="Part of the pairs that no document answers."

@@ -7,6 +7,7 @@ writes what they give, and checks that the ledger balances.
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +25,16 @@ from appliance.errors import InterruptedRun
 from appliance.events import Note, Progress
 from appliance.recipe import DatasetRecipe
 from appliance.rundir import StageFolder
-from appliance.values import BaseSpec, Corpus, Dataset, Document, Split, TokenVerdict
+from appliance.values import (
+    BaseSpec,
+    Corpus,
+    Dataset,
+    Document,
+    MadePair,
+    MadePairs,
+    Split,
+    TokenVerdict,
+)
 
 _MIN_EXAMPLE_TOKENS = 512
 _CHAT_MARGIN = 128
@@ -50,6 +60,27 @@ def build_dataset(
         BaseModelError: the tokenizer or chat template of the base cannot be used.
         InterruptedRun: the person wants to stop.
     """
+    return build_with_pairs(corpus, base, recipe, MadePairs(), stage)
+
+
+def build_with_pairs(
+    corpus: Corpus, base: BaseSpec, recipe: DatasetRecipe, made: MadePairs, stage: StageFolder
+) -> Dataset:
+    """The same, with pairs that the base wrote about the documents to train on.
+
+    Args:
+        corpus: likewise.
+        base: likewise.
+        recipe: likewise.
+        made: those pairs.
+        stage: likewise.
+
+    Returns:
+        Likewise.
+
+    Raises:
+        ApplianceError: likewise.
+    """
     tokenizer = load_tokenizer(Path(base.folder))
     template = ChatTemplate(load_chat_template(Path(base.folder)), tokenizer)
     documents = read_documents(stage.open(corpus.documents_file))
@@ -57,14 +88,26 @@ def build_dataset(
     units = cut_documents(documents, tokenizer, limits, stage)
     names = divide_units(units, documents, recipe, corpus.num_characters)
     by_number = {document.number: document for document in documents}
+    generated = _read_pairs(made, stage)
     splits: dict[str, SplitExamples] = {}
     values: dict[str, Split] = {}
     for name in SPLITS:
         check_stop(stage)
         chosen = [unit for unit in units if names[unit.number] == name]
-        splits[name] = make_split(chosen, by_number, tokenizer, template, limits, name)
+        pairs = generated if name == "train" else {}
+        splits[name] = make_split(chosen, by_number, tokenizer, template, limits, name, pairs)
         values[name] = _write_split(name, splits[name], base, stage)
     return _finish(splits, values, by_number, recipe.system, stage)
+
+
+def _read_pairs(made: MadePairs, stage: StageFolder) -> dict[int, list[MadePair]]:
+    """Pairs that the base wrote, by number of their document."""
+    pairs: dict[int, list[MadePair]] = defaultdict(list)
+    if made.file:
+        for line in stage.open(made.file).read_text(encoding="utf-8").splitlines():
+            pair = MadePair.model_validate_json(line)
+            pairs[pair.document].append(pair)
+    return pairs
 
 
 def read_documents(path: Path) -> list[Document]:

@@ -146,6 +146,22 @@ class ExampleOrigin(Value):
     sha256: str = ""
 
 
+class MadePairs(Value):
+    """Pairs that the base wrote.
+
+    Attributes:
+        file: JSON lines of MadePair; "" if the base was not asked.
+        num_asked: passages that it was shown.
+        num_kept: pairs that passed all checks.
+        faults: why the others did not, with their numbers.
+    """
+
+    file: str = ""
+    num_asked: int = 0
+    num_kept: int = 0
+    faults: dict[str, int] = Field(default_factory=dict)
+
+
 class MadePair(Value):
     """A question and an answer that the base wrote about a passage, after all checks.
 

@@ -41,7 +41,7 @@ def test_headings_that_say_nothing_give_no_pair(tokenizer: TextTokenizer):
 
 
 def test_long_answers_end_with_a_sentence(tokenizer: TextTokenizer):
-    text = "## Why?\n\n" + "The pump was switched off. " * 14
+    text = "## Why?\n\n" + "The pump was switched off. " * 9
     (pair,) = pairs_of(text, tokenizer, 50)
     assert pair.answer.endswith("off.")
     assert tokenizer.count([pair.answer])[0] <= 50

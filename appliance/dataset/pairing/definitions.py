@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from appliance.dataset.blocks import Block
 from appliance.dataset.pairing.drafts import Draft, Page, Section
-from appliance.dataset.pairing.words import find_content, read_set
+from appliance.dataset.pairing.words import find_content, is_name, read_set
 
 _GLOSSARY = re.compile(
     r"\b(?:glossary|glossaries|definitions?|terms|terminology|acronyms?|abbreviations?|jargon"
@@ -23,7 +23,7 @@ _ENTRY = re.compile(
 )
 _MEANS = re.compile(
     r'^(?P<term>"[^"]{2,50}"|[A-Z][\w-]*(?: [\w-]+){0,3}) '
-    r"(?:means(?! that)|is defined as|are defined as|stands for) \S"
+    r"(?:means|is defined as|are defined as|stands for) \S"
 )
 _IS = re.compile(
     r"^(?P<term>An? [a-zA-Z-]{3,}(?: [a-zA-Z-]{3,}){0,2}|(?:The )?[A-Z][\w-]*[a-z0-9]"
@@ -34,7 +34,6 @@ _NO_TERM = read_set(
     "this that these those it which what who where when here there they we you he she all another "
     "each some any one everyone nothing everything something other"
 )
-_NO_NAME = re.compile(r"\b(?:of|in|on|with|for|to|at|by|from|and|or|not|also|only|but|is|are)\b")
 _MAX_TERM_WORDS = 6
 _MIN_WORDS = 4
 _MIN_SENTENCE_WORDS = 9
@@ -72,10 +71,10 @@ def _read_sentence(page: Page, block: Block) -> Iterator[Draft]:
     if not first or len(first[0].split()) < _MIN_SENTENCE_WORDS or "\n" in first[0]:
         return
     means, is_a = _MEANS.match(first[0]), _IS.match(first[0])
-    if means and _is_term(means["term"]) and not _NO_NAME.search(means["term"]):
+    if means and (means["term"][0] == '"' or _names(means["term"])):
         term = means["term"].strip('"')
         yield _draft(block, f'What is meant by "{term}"?', first[0])
-    elif is_a and _is_term(is_a["term"]) and not _NO_NAME.search(is_a["term"]):
+    elif is_a and _names(is_a["term"]):
         article, _, rest = is_a["term"].partition(" ")
         small = article.lower() if article in ("A", "An", "The") and rest else article
         yield _draft(block, f"What is {f'{small} {rest}'.strip()}?", first[0])
@@ -85,6 +84,12 @@ def _is_term(term: str) -> bool:
     words = term.strip('"').split()
     is_short = 0 < len(words) <= _MAX_TERM_WORDS
     return is_short and words[0].lower() not in _NO_TERM and bool(find_content(term))
+
+
+def _names(term: str) -> bool:
+    """Whether the words before a verb are a name and nothing else: no "here", no "that"."""
+    words = term.strip('"').removeprefix("A ").removeprefix("An ").removeprefix("The ")
+    return _is_term(term) and is_name(words)
 
 
 def _draft(block: Block, question: str, answer: str) -> Draft:

@@ -21,7 +21,8 @@ _HEADER = re.compile(r"^[^\W\d_][^\W\d_ ()/%-]*(?: [^\W\d_()/%-]+){0,3}$")
 _NOUNS = read_set(
     "action address amount area batch building capacity category code colour contact cost country "
     "currency date day days deadline department depth description director duration email "
-    "extension fee form frequency function group height hours interval kind language leader length level "
+    "extension fee form frequency function group height hours interval kind language leader "
+    "length level "
     "limit location manager material meaning measure method minimum maximum months name number "
     "office offset order owner part percentage period person phase phone position power pressure "
     "price priority procedure product project property purpose quantity range rate reason region "

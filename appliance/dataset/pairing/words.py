@@ -59,6 +59,11 @@ def points_elsewhere(question: str) -> bool:
     return not find_content(question) or any(word in _POINTING for word in words)
 
 
+def is_name(words: str) -> bool:
+    """Whether words are names and numbers and nothing else: no "here", no "that", no "of"."""
+    return not any(word in _STOP for word in list_words(words))
+
+
 def is_lower_case_in(word: str, text: str) -> bool:
     """Whether a text has a word in lower case, as a word of its own."""
     return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text) is not None
