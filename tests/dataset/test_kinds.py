@@ -107,6 +107,21 @@ def test_properties_are_asked_for_by_their_name(ask):
     assert ask("rows", text, "C30")[0] == ("According to C30, what is the range?", "0 bar")
 
 
+def test_rows_of_questions_are_asked_as_they_stand(ask):
+    text = "| Question | Answer |\n| --- | --- |\n" + "".join(
+        f"| Where is hall {number}? | On floor {number}, left |\n" for number in range(3)
+    )
+    assert ask("rows", text)[0] == ("Where is hall 0?", "On floor 0, left")
+
+
+def test_headings_that_are_tasks_or_sentences_are_quoted(ask):
+    text = "## Give the team a sign\n\nWrite a line to the channel of the whole team.\n"
+    assert ask("headings", text)[0][0] == 'What does Guide say under "Give the team a sign"?'
+    assert ask("headings", text.replace("Give the team a sign", "Chapter 4"))[0][0] == (
+        'What does Guide say under "Chapter 4"?'
+    )
+
+
 def test_records_are_rows_too(ask):
     lines = "".join(f"- Part number: HI-{n}; Price: {n}.50; Colour: red\n" for n in range(4))
     asked = ask("rows", lines, "Price list")

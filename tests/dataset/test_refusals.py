@@ -21,7 +21,7 @@ def make_things():
     return [
         make_document(
             number,
-            f"# The {thing}\n\n## {thing.title()} warranty\n\n"
+            f"# The {thing}\n\n## {thing.title()}s\n\n"
             + f"The {thing} runs for {number + 2} years without harm. " * 12
             + f"\n\n## {thing.title()} noise\n\n"
             + f"A loud {thing} is switched off at {number + 3} o'clock. " * 12,

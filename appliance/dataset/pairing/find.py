@@ -37,6 +37,11 @@ _LEANS_ON_PAGE = re.compile(
     r"\A[^.!?\n]*\b(?:this|previous|next|preceding) (?:section|chapter|video|module)\b", re.I
 )
 """A first sentence about the page that the answer was taken from."""
+_POINTS_AWAY = re.compile(
+    r"\b(?:watch (?:this|the)(?: \w+)? video|above section|section above"
+    r"|let's (?:\w+ )?(?:dig|discuss|examine|look|turn))\b",
+    re.I,
+)
 _ENDS_WITH_SOURCE = re.compile(r"(?:retrieved from|https?://)[^\n]*\Z", re.I)
 _MIN_ANSWER_TOKENS = 8
 """Of a whole section that a made question asks for."""
@@ -160,7 +165,7 @@ def _settle(kind: PairKind, draft: Draft, tokenizer: TextTokenizer, max_tokens: 
 
 def _stands_alone(answer: str, is_real: bool) -> bool:
     """Whether an answer says something without the page that it was taken from."""
-    if not any(map(str.isalnum, answer)) or _LEANS_ON_PAGE.search(answer):
+    leans = (_LEANS_ON_PAGE, _POINTS_AWAY, _ENDS_WITH_SOURCE)
+    if not any(map(str.isalnum, answer)) or any(found.search(answer) for found in leans):
         return False
-    is_open = answer.endswith(":") or _TEMPLATE_CODE.search(answer) is not None
-    return is_real or not (is_open or _ENDS_WITH_SOURCE.search(answer))
+    return is_real or not (answer.endswith(":") or _TEMPLATE_CODE.search(answer))

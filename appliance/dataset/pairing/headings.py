@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from appliance.dataset.pairing.drafts import Draft, Page, Section, draft_section
-from appliance.dataset.pairing.words import find_content, read_set
+from appliance.dataset.pairing.words import find_content, read_set, starts_with_task
 
 _SAYS_NOTHING = read_set(
     "introduction overview contents references resources summary example examples note notes "
@@ -23,9 +23,10 @@ _SAYS_NOTHING = read_set(
 }
 _IS_SENTENCE = re.compile(
     r"\b(?:i|you|we|they|it|is|are|was|were|do|don't|does|can|can't|should|must|will|be|has|have)\b"
-    r"|[.!?:;]|\bhow to\b",
+    r"|[.!?:;]|\bhow to\b|^(?:chapter|part|step|phase) \w+$",
     re.I,
 )
+_FILE_NAME = re.compile(r"\w\.[a-z]{2,4}$", re.I)
 _MAX_WORDS = 8
 """A longer heading is a sentence, and is quoted rather than built into one."""
 
@@ -41,6 +42,8 @@ def find_headings(page: Page) -> Iterator[Draft]:
 def names_something(heading: str, title: str) -> bool:
     """Whether a heading tells what its section is about, beyond the title of the document."""
     plain = heading.strip(":. ").casefold()
+    if _FILE_NAME.search(heading):
+        return False
     same = plain == title.strip(":. ").casefold()
     return len(plain) > 2 and not same and plain not in _SAYS_NOTHING
 
@@ -48,7 +51,8 @@ def names_something(heading: str, title: str) -> bool:
 def is_subject(heading: str, title: str) -> bool:
     """Whether a heading can stand behind "about" as it is."""
     is_short = len(heading.split()) <= _MAX_WORDS
-    return is_short and names_something(heading, title) and not _IS_SENTENCE.search(heading)
+    is_said = bool(_IS_SENTENCE.search(heading)) or starts_with_task(heading)
+    return is_short and names_something(heading, title) and not is_said
 
 
 def _ask(page: Page, section: Section) -> str:

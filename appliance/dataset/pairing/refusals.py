@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 
+from appliance.dataset.pairing.headings import names_something
 from appliance.dataset.pairing.stranger import STRANGERS
 from appliance.dataset.pairing.words import find_content, list_words, stem
 from appliance.values import Document
@@ -73,7 +74,8 @@ def find_refusals(
     """
     if number <= 0:
         return []
-    own = {documents[topic.document].title: topic for topic in topics}
+    titles = {documents[topic.document].title: topic for topic in topics}
+    own = {title: topic for title, topic in titles.items() if names_something(title, "")}
     headings = [heading for topic in topics for heading in topic.headings]
     wanted = {
         word

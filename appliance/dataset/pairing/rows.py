@@ -34,6 +34,7 @@ _NOUNS = read_set(
 _PROPERTIES = read_set("property feature parameter specification characteristic attribute item")
 _EMPTY = read_set("- – — none n/a na tbd tba ? x yes no vacant open unknown")
 _MIN_ROWS = 3
+_LONGEST_ABBREVIATION = 3
 _MAX_NAME_WORDS = 10
 
 
@@ -96,13 +97,14 @@ def _ask(title: str, row: _Row) -> Iterator[Draft]:
     usable = [
         (column, value)
         for column, value in row.cells[1:]
-        if column and value and value.casefold() not in _EMPTY
+        if column and value != row.name and value.casefold() not in _EMPTY
     ]
     if not usable:
         return
     column, value = usable[zlib.crc32(row.name.encode()) % len(usable)]
+    asks_itself = row.name.endswith("?") and len(row.cells) == 2
     yield Draft(
-        question=f"According to {title}, {_phrase(row, column)}?",
+        question=row.name if asks_itself else f"According to {title}, {_phrase(row, column)}?",
         answer=value,
         start=row.start,
         end=row.end,
@@ -125,6 +127,8 @@ def _is_noun(column: str) -> bool:
 
 
 def _lower(words: str) -> str:
-    """Words inside a sentence; names and abbreviations stay as they are."""
+    """Words inside a sentence; names and abbreviations stay as they are, capitals for show go."""
     first = words.split()[0]
+    if words.isupper() and len(words) > _LONGEST_ABBREVIATION:
+        return words.lower()
     return words[:1].lower() + words[1:] if first[1:] == first[1:].lower() else words

@@ -13,29 +13,15 @@ from collections.abc import Iterator
 from appliance.dataset.blocks import Block
 from appliance.dataset.pairing.drafts import Draft, Page, Section, draft_section
 from appliance.dataset.pairing.headings import names_something
-from appliance.dataset.pairing.words import read_set
+from appliance.dataset.pairing.words import TASK_VERBS, read_set
 
 _STEP = re.compile(r"^\s*(\d{1,2})[.)]\s+\S")
 _HOW_TO = re.compile(r"^how to\s+", re.I)
-_VERBS = read_set(
-    "access activate add adjust apply approve archive arrange ask assign attach back book build "
-    "buy calibrate call cancel change charge check choose clean clear close collect compare "
-    "complete configure confirm connect contact copy correct create cut deactivate delete deliver "
-    "deploy disable disconnect dispose document download edit enable enrol enter escalate "
-    "exchange export file fill find fix flush format generate give handle hand hire import inform "
-    "insert inspect install invite invoice issue join keep label launch leave lock log maintain "
-    "make manage mark measure merge migrate mount move name open operate order organise organize "
-    "pack pay plan plug prepare print process provide publish purchase record recover register "
-    "release remove renew repair repeat replace report request reset resolve restart restore "
-    "return review revoke rotate run save schedule scan select send set share ship shut sign "
-    "start stop store submit switch take terminate test track train transfer travel turn unlock "
-    "unmount update upgrade upload use validate verify view wash withdraw write"
-)
 _NO_OBJECT = read_set("of and or for with by at in to from")
 _PARTICLES = read_set("up down out off on over back away in")
 _GERUNDS = {
     form: verb
-    for verb in _VERBS
+    for verb in TASK_VERBS
     for form in (f"{verb}ing", f"{verb.removesuffix('e')}ing", f"{verb}{verb[-1]}ing")
 }
 
@@ -70,4 +56,4 @@ def _ask(heading: str) -> str:
         return f"How do I {task[:1].lower() + task[1:]}?"
     object_words = rest[1:] if rest and rest[0].lower() in _PARTICLES else rest
     names_object = bool(object_words) and object_words[0].lower() not in _NO_OBJECT
-    return f"How do I {' '.join([verb, *rest])}?" if verb in _VERBS and names_object else ""
+    return f"How do I {' '.join([verb, *rest])}?" if verb in TASK_VERBS and names_object else ""

@@ -27,6 +27,21 @@ _STOP = read_set(
 _POINTING = read_set("it its this that these those they them their here there such")
 _ENDINGS = ("ations", "ation", "ments", "ment", "ings", "ing", "ies", "ers", "er", "es", "ed", "s")
 _MIN_STEM = 4
+TASK_VERBS = read_set(
+    "access activate add adjust apply approve archive arrange ask assign attach back book build "
+    "buy calibrate call cancel change charge check choose clean clear close collect compare "
+    "complete configure confirm connect contact copy correct create cut deactivate delete deliver "
+    "deploy disable disconnect dispose document download edit enable enrol enter escalate "
+    "exchange export file fill find fix flush format generate give handle hand hire import inform "
+    "insert inspect install invite invoice issue join keep label launch leave lock log maintain "
+    "make manage mark measure merge migrate mount move name open operate order organise organize "
+    "pack pay plan plug prepare print process provide publish purchase record recover register "
+    "release remove renew repair repeat replace report request reset resolve restart restore "
+    "return review revoke rotate run save schedule scan select send set share ship shut sign "
+    "start stop store submit switch take terminate test track train transfer travel turn unlock "
+    "unmount update upgrade upload use validate verify view wash withdraw write"
+)
+"""Verbs that headings of procedures begin with."""
 
 
 def list_words(text: str) -> list[str]:
@@ -57,6 +72,11 @@ def points_elsewhere(question: str) -> bool:
     """Whether a question is about something that stands outside of it."""
     words = list_words(question)
     return not find_content(question) or any(word in _POINTING for word in words)
+
+
+def starts_with_task(words: str) -> bool:
+    """Whether words begin with a verb that procedures are written with, as an imperative."""
+    return words.split(" ", 1)[0].lower() in TASK_VERBS
 
 
 def is_name(words: str) -> bool:
