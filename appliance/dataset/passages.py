@@ -74,9 +74,9 @@ def make_passages(
     for (lead, group), encoding in zip(pending, tokenizer.encode(texts), strict=True):
         num_tokens = sum(block.num_tokens for block in group)
         body = _slice(text, group)
-        place = {"start": group[0].start, "end": group[-1].end}
+        start, end = group[0].start, group[-1].end
         fitted = _fit(lead, body, num_tokens, encoding, tokenizer, max_tokens)
-        passages += [replace(passage, **place) for passage in fitted]
+        passages += [replace(passage, start=start, end=end) for passage in fitted]
     return PassageList(passages=tuple(passages), num_dropped=num_dropped)
 
 
