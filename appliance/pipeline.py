@@ -15,7 +15,7 @@ from appliance.asking.ask import ask_base
 from appliance.bases.catalogue import find_bases
 from appliance.bundle.keys import load_signing_key, locate_keys
 from appliance.bundle.pack import pack
-from appliance.dataset.build import build_dataset, build_with_pairs
+from appliance.dataset.build import build_with_pairs
 from appliance.dataset.text import build_text_dataset
 from appliance.documents.read import read_corpus
 from appliance.documents.walk import scan_folder
@@ -34,7 +34,7 @@ from appliance.planning.calibration import load_notes, locate_notes, record_run
 from appliance.planning.planner import choose_base, make_plan, recheck_plan
 from appliance.planning.terms import read_terms
 from appliance.planning.worth import judge_corpus
-from appliance.recipe import DatasetRecipe, Recipe
+from appliance.recipe import Recipe
 from appliance.rundir import RunDir
 from appliance.tuning.pretrain import pretrain as pretrain_model
 from appliance.tuning.tune import tune as tune_model
@@ -188,7 +188,10 @@ def _read_general(recipe: Recipe, run: RunDir) -> GeneralSource:
 
 def _tune_base(request: JobRequest, run: RunDir, ground: _Ground, choice: BaseChoice) -> TuneResult:
     recipe, spec, hardware, corpus = request.recipe, choice.spec, ground.hardware, ground.corpus
-    dataset = _build(run, corpus, spec, recipe.dataset)
+    made = run.stage("questions", ask_base, corpus, spec, recipe.dataset)
+    if made.file:
+        _say(run, "Questions", describe.describe_made(made))
+    dataset = run.stage("dataset", build_with_pairs, corpus, spec, recipe.dataset, made)
     _say(run, "Dataset", describe.describe_dataset(dataset))
     plan = run.stage("plan", make_plan, hardware, choice, dataset, recipe.tune, ground.terms)
     is_new = not run.is_done("tune")
@@ -203,15 +206,6 @@ def _tune_base(request: JobRequest, run: RunDir, ground: _Ground, choice: BaseCh
     _say(run, "Evaluate", describe.describe_report(report))
     _require_improvement(report, recipe.evaluate.require_improvement)
     return _ship(request, run, plan, spec, tuned, report, corpus, dataset)
-
-
-def _build(run: RunDir, corpus: Corpus, spec: BaseSpec, recipe: DatasetRecipe) -> Dataset:
-    """The examples; where the person wants it, the base is asked for pairs first."""
-    if recipe.pairs_by_base == "no":
-        return run.stage("dataset", build_dataset, corpus, spec, recipe)
-    made = run.stage("questions", ask_base, corpus, spec, recipe)
-    _say(run, "Questions", describe.describe_made(made))
-    return run.stage("dataset", build_with_pairs, corpus, spec, recipe, made)
 
 
 def _ship(

@@ -76,12 +76,14 @@ def ask_base(
         stage: where `pairs.jsonl` is written.
 
     Returns:
-        How many were kept, and why the others were not.
+        How many were kept, and why the others were not; noughts if the recipe does not want any.
 
     Raises:
         BaseModelError: the base cannot be loaded, or its template cannot put a question.
         InterruptedRun: the person wants to stop; what was asked is kept.
     """
+    if recipe.pairs_by_base == "no":
+        return MadePairs()
     documents = read_documents(stage.open(corpus.documents_file))
     tokenizer = load_tokenizer(Path(spec.folder))
     places = find_places(documents, corpus, spec, recipe, tokenizer, stage)

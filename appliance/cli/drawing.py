@@ -26,6 +26,7 @@ STAGES = {
     "pretrain": "Pretrain",
     "judge": "Evaluate",
     "pretrained": "Merge",
+    "questions": "Questions",
     "dataset": "Dataset",
     "tune": "Tune",
     "evaluate": "Evaluate",

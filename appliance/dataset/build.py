@@ -66,20 +66,20 @@ def build_dataset(
 def build_with_pairs(
     corpus: Corpus, base: BaseSpec, recipe: DatasetRecipe, made: MadePairs, stage: StageFolder
 ) -> Dataset:
-    """The same, with pairs that the base wrote about the documents to train on.
+    """Make the training examples of a corpus, with pairs that the base wrote among them.
 
     Args:
-        corpus: likewise.
-        base: likewise.
-        recipe: likewise.
-        made: those pairs.
-        stage: likewise.
+        corpus: as for `build_dataset`.
+        base: as for `build_dataset`.
+        recipe: as for `build_dataset`.
+        made: pairs about the documents to train on; none if the base was not asked.
+        stage: as for `build_dataset`.
 
     Returns:
-        Likewise.
+        What `build_dataset` returns.
 
     Raises:
-        ApplianceError: likewise.
+        ApplianceError: what `build_dataset` raises.
     """
     tokenizer = load_tokenizer(Path(base.folder))
     template = ChatTemplate(load_chat_template(Path(base.folder)), tokenizer)

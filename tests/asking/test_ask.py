@@ -18,7 +18,7 @@ from appliance.dataset.origins import read_origins
 from appliance.errors import InterruptedRun
 from appliance.recipe import DatasetRecipe
 from appliance.rundir import StageFolder
-from appliance.values import MadePair
+from appliance.values import MadePair, MadePairs
 from tests.dataset.conftest import EMBEDDED, _write_corpus, base, make_document  # noqa: F401
 
 THINGS = ("pump", "valve", "sensor", "boiler", "filter", "engine", "fan", "press", "mixer", "oven")
@@ -65,7 +65,10 @@ def test_embedded_base_is_asked_and_told_honestly(stages, base, monkeypatch):  #
     monkeypatch.setattr(ask, "QUESTION_TOKENS", 12)
     documents = make_corpus()
     made = ask_base(
-        _write_corpus(documents, stages.open("c")), base, DatasetRecipe(), stages.open("q")
+        _write_corpus(documents, stages.open("c")),
+        base,
+        DatasetRecipe(pairs_by_base="yes"),
+        stages.open("q"),
     )
     pairs = read_pairs(stages.path / made.file)
     assert made.num_asked == 3
@@ -84,7 +87,7 @@ def test_pairs_that_the_text_bears_out_are_trained_on_and_never_of_held_out_text
     monkeypatch.setattr(ask, "load_speaker", lambda *_: Obedient())
     documents = make_corpus()
     corpus = _write_corpus(documents, stages.open("c"))
-    recipe = DatasetRecipe(pairs="none", passage_tokens=96)
+    recipe = DatasetRecipe(pairs_by_base="yes", pairs="none", passage_tokens=96)
     made = ask_base(corpus, base, recipe, stages.open("q"))
     assert made.num_kept > 5
     dataset = build_with_pairs(corpus, base, recipe, made, stages.open("d"))
@@ -116,7 +119,7 @@ class Obedient:
 def test_interrupted_asking_goes_on_where_it_was(stages, base, monkeypatch):  # noqa: F811
     documents = make_corpus()
     corpus = _write_corpus(documents, stages.open("c"))
-    recipe = DatasetRecipe(passage_tokens=96)
+    recipe = DatasetRecipe(pairs_by_base="yes", passage_tokens=96)
     first, second, whole = Obedient(), Obedient(), Obedient()
     monkeypatch.setattr(ask, "load_speaker", lambda *_: whole)
     at_once = ask_base(corpus, base, recipe, stages.open("whole"))
@@ -130,6 +133,11 @@ def test_interrupted_asking_goes_on_where_it_was(stages, base, monkeypatch):  # 
     in_parts = ask_base(corpus, base, recipe, stages.open("parts"))
     assert first.shown and whole.shown == first.shown + second.shown[len(first.shown) :]
     assert read_pairs(stages.path / in_parts.file) == read_pairs(stages.path / at_once.file)
+
+
+def test_base_is_not_asked_unless_the_recipe_wants_it(stages, base):  # noqa: F811
+    corpus = _write_corpus(make_corpus(), stages.open("c"))
+    assert ask_base(corpus, base, DatasetRecipe(), stages.open("q")) == MadePairs()
 
 
 def read_pairs(path: Path) -> list[MadePair]:
