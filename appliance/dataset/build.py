@@ -13,7 +13,8 @@ from pathlib import Path
 
 from appliance.dataset.blocks import split_blocks
 from appliance.dataset.divide import divide_units
-from appliance.dataset.examples import Limits, SplitExamples, make_split
+from appliance.dataset.examples import SplitExamples, make_split
+from appliance.dataset.maker import Limits
 from appliance.dataset.origins import write_origins
 from appliance.dataset.questions import choose_questions
 from appliance.dataset.split import SPLITS
