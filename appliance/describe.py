@@ -11,6 +11,7 @@ from appliance.values import (
     GeneralScore,
     Hardware,
     LeakReport,
+    MadePairs,
     MergedModel,
     ParityReport,
     TextDataset,
@@ -66,8 +67,22 @@ def describe_dataset(dataset: Dataset) -> str:
     ]
     return (
         f"{' / '.join(parts)} examples · {format_count(dataset.train.num_tokens)} training tokens"
-        f" · {dataset.num_tokens_dropped:,} tokens dropped"
+        f" · {dataset.num_tokens_dropped:,} tokens dropped{_describe_kinds(dataset)}"
     )
+
+
+def _describe_kinds(dataset: Dataset) -> str:
+    """What questions and answers of the training split were made from."""
+    kinds = {name: count for name, count in dataset.train.kinds.items() if name != "passage"}
+    told = ", ".join(f"{count:,} {name}" for name, count in kinds.items())
+    return f" (pairs: {told})" if told else ""
+
+
+def describe_made(made: MadePairs) -> str:
+    """How many pairs of the base were kept, and what was wrong with the others."""
+    told = ", ".join(f"{count:,} {fault}" for fault, count in made.faults.items())
+    kept = f"{made.num_kept:,} of {made.num_asked:,} passages gave a pair that the text bears out"
+    return f"{kept} ({told})" if told else kept
 
 
 def describe_text(text: TextDataset, replay_share: float) -> str:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance import describe
+from appliance.asking.ask import ask_base
 from appliance.bases.catalogue import find_bases
 from appliance.bundle.keys import load_signing_key, locate_keys
 from appliance.bundle.pack import pack
-from appliance.dataset.build import build_dataset
+from appliance.dataset.build import build_with_pairs
 from appliance.dataset.text import build_text_dataset
 from appliance.documents.read import read_corpus
 from appliance.documents.walk import scan_folder
@@ -171,8 +172,7 @@ def assess(request: JobRequest, run: RunDir) -> Assessment:
     bases = find_bases(request.base)
     choice = run.stage("base", choose_base, hardware, bases, corpus, recipe.tune, terms)
     spec = choice.spec
-    dataset = run.stage("dataset", build_dataset, corpus, spec, recipe.dataset)
-    _say(run, "Dataset", describe.describe_dataset(dataset))
+    dataset = _build_dataset(run, corpus, spec, recipe)
     plan = run.stage("plan", make_plan, hardware, choice, dataset, recipe.tune, terms)
     if not run.is_done("trial"):
         recheck_plan(plan, hardware)
@@ -227,6 +227,15 @@ def _read_general(recipe: Recipe, run: RunDir) -> GeneralSource:
     return GeneralSource(documents_file=corpus.documents_file, sha256=corpus.sha256)
 
 
+def _build_dataset(run: RunDir, corpus: Corpus, spec: BaseSpec, recipe: Recipe) -> Dataset:
+    made = run.stage("questions", ask_base, corpus, spec, recipe.dataset)
+    if made.file:
+        _say(run, "Questions", describe.describe_made(made))
+    dataset = run.stage("dataset", build_with_pairs, corpus, spec, recipe.dataset, made)
+    _say(run, "Dataset", describe.describe_dataset(dataset))
+    return dataset
+
+
 def _tune_base(
     request: JobRequest,
     run: RunDir,
@@ -235,8 +244,7 @@ def _tune_base(
     pretraining: EvalReport | None = None,
 ) -> TuneResult:
     recipe, spec, hardware, corpus = request.recipe, choice.spec, ground.hardware, ground.corpus
-    dataset = run.stage("dataset", build_dataset, corpus, spec, recipe.dataset)
-    _say(run, "Dataset", describe.describe_dataset(dataset))
+    dataset = _build_dataset(run, corpus, spec, recipe)
     plan = run.stage("plan", make_plan, hardware, choice, dataset, recipe.tune, ground.terms)
     is_new = not run.is_done("tune")
     if is_new:

@@ -30,6 +30,8 @@ Rule = Annotated[
 ]
 """What `evaluation/rules.py` can check of an answer."""
 
+Kind = Literal["asked", "steps", "headings", "definitions", "rows", "cloze"]
+Kinds = Annotated[tuple[Kind, ...], Field(strict=False)]
 Words = Annotated[tuple[str, ...], Field(strict=False)]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Hashes = Annotated[tuple[Hash, ...], Field(strict=False)]
@@ -82,6 +84,22 @@ class DatasetRecipe(_Section):
         le=64,
         description="Sentences with a made-up code planted in the training text, to measure how "
         "well the model learns by heart what it reads; they stay in it.",
+    )
+    kinds: Kinds = Field(
+        ("asked", "steps", "headings", "definitions", "rows"),
+        description="What pairs are made from: asked, steps, headings, definitions, rows, cloze.",
+    )
+    pairs_by_base: Literal["no", "yes"] = Field(
+        "no",
+        description="yes: the base, an instruct model, writes pairs too; those that the text bears "
+        "out are kept.",
+    )
+    system: str = Field("", description="Instruction before every made pair, for role and tone.")
+    refusal_share: float = Field(
+        0.0, ge=0, le=0.5, description="Part of the pairs that no document answers."
+    )
+    refusal: str = Field(
+        "The documents do not say that.", min_length=1, description="The answer to those."
     )
     seed: int = Field(20261123, description="Order and split.")
 

@@ -28,6 +28,7 @@ STAGES = {
     "pretrain": "Pretrain",
     "judge": "Evaluate",
     "pretrained": "Merge",
+    "questions": "Questions",
     "dataset": "Dataset",
     "tune": "Tune",
     "trial": "Trial",

@@ -111,6 +111,7 @@ def make_outlook(
     from appliance.events import ignore_event
     from appliance.hardware.probe import probe
     from appliance.hardware.rates import identify_machine, load_rates
+    from appliance.planning.asking import estimate_asking
     from appliance.planning.calibration import load_notes, locate_notes
     from appliance.planning.planner import choose_base, make_plan
     from appliance.planning.terms import read_terms
@@ -126,6 +127,9 @@ def make_outlook(
         choice = choose_base(hardware, bases, corpus, recipe.tune, terms)
         dataset = run.stage("dataset", build_dataset, corpus, choice.spec, recipe.dataset)
         made = make_plan(hardware, choice, dataset, recipe.tune, terms)
+        if recipe.dataset.pairs_by_base == "yes":
+            seconds = made.seconds | {"questions": estimate_asking(made, dataset)}
+            made = made.model_copy(update={"seconds": seconds})
         if base is not None:
             made = _compare_base(made, hardware, corpus, recipe, terms)
         return Outlook(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,8 +17,10 @@ from appliance.dataset.blocks import split_blocks
 from appliance.dataset.canaries import make_canaries, make_example
 from appliance.dataset.divide import divide_units
 from appliance.dataset.encoder import HELD_OUT_TOKENS, Encoder
-from appliance.dataset.examples import Limits, SplitExamples, make_split
+from appliance.dataset.examples import SplitExamples, make_split
 from appliance.dataset.general_text import write_general
+from appliance.dataset.maker import Limits
+from appliance.dataset.origins import write_origins
 from appliance.dataset.questions import choose_questions
 from appliance.dataset.split import SPLITS
 from appliance.dataset.template import ChatTemplate, load_chat_template
@@ -28,7 +31,16 @@ from appliance.errors import InterruptedRun
 from appliance.events import Note, Progress
 from appliance.recipe import DatasetRecipe
 from appliance.rundir import StageFolder
-from appliance.values import BaseSpec, Corpus, Dataset, Document, Split, TokenVerdict
+from appliance.values import (
+    BaseSpec,
+    Corpus,
+    Dataset,
+    Document,
+    MadePair,
+    MadePairs,
+    Split,
+    TokenVerdict,
+)
 
 _MIN_EXAMPLE_TOKENS = 512
 _CHAT_MARGIN = 128
@@ -64,6 +76,27 @@ def build_dataset(
         BaseModelError: the tokenizer or chat template of the base cannot be used.
         InterruptedRun: the person wants to stop.
     """
+    return build_with_pairs(corpus, base, recipe, MadePairs(), stage)
+
+
+def build_with_pairs(
+    corpus: Corpus, base: BaseSpec, recipe: DatasetRecipe, made: MadePairs, stage: StageFolder
+) -> Dataset:
+    """Make the training examples of a corpus, with pairs that the base wrote among them.
+
+    Args:
+        corpus: as for `build_dataset`.
+        base: as for `build_dataset`.
+        recipe: as for `build_dataset`.
+        made: pairs about the documents to train on; none if the base was not asked.
+        stage: as for `build_dataset`.
+
+    Returns:
+        What `build_dataset` returns.
+
+    Raises:
+        ApplianceError: what `build_dataset` raises.
+    """
     tokenizer = load_tokenizer(Path(base.folder))
     template = ChatTemplate(load_chat_template(Path(base.folder)), tokenizer)
     documents = read_documents(stage.open(corpus.documents_file))
@@ -71,12 +104,14 @@ def build_dataset(
     units = cut_documents(documents, tokenizer, limits, stage)
     names = divide_units(units, documents, recipe, corpus.num_characters)
     by_number = {document.number: document for document in documents}
+    generated = _read_pairs(made, stage)
     splits: dict[str, SplitExamples] = {}
     values: dict[str, Split] = {}
     for name in SPLITS:
         check_stop(stage)
         chosen = [unit for unit in units if names[unit.number] == name]
-        splits[name] = make_split(chosen, by_number, tokenizer, template, limits)
+        pairs = generated if name == "train" else {}
+        splits[name] = make_split(chosen, by_number, tokenizer, template, limits, name, pairs)
         if name == "train" and recipe.canaries:
             splits[name] = _plant_canaries(splits[name], units, tokenizer, recipe)
         values[name] = _write_split(name, splits[name], base, stage)
@@ -86,8 +121,18 @@ def build_dataset(
         if names[unit.number] == "test"
     }
     (stage.folder / "sources.json").write_text(json.dumps(sources), encoding="utf-8")
-    made = _finish(splits, values, by_number, stage)
-    return made.model_copy(update=_write_general(made, tokenizer, base, stage))
+    done = _finish(splits, values, by_number, recipe.system, stage)
+    return done.model_copy(update=_write_general(done, tokenizer, base, stage))
+
+
+def _read_pairs(made: MadePairs, stage: StageFolder) -> dict[int, list[MadePair]]:
+    """Pairs that the base wrote, by number of their document."""
+    pairs: dict[int, list[MadePair]] = defaultdict(list)
+    if made.file:
+        for line in stage.open(made.file).read_text(encoding="utf-8").splitlines():
+            pair = MadePair.model_validate_json(line)
+            pairs[pair.document].append(pair)
+    return pairs
 
 
 def read_documents(path: Path) -> list[Document]:
@@ -104,6 +149,10 @@ def set_limits(base: BaseSpec, recipe: DatasetRecipe) -> Limits:
         example=min(base.context, longest),
         pairs=recipe.pairs,
         seed=recipe.seed,
+        kinds=recipe.kinds,
+        system=recipe.system,
+        refusal=recipe.refusal,
+        refusal_share=recipe.refusal_share if recipe.pairs != "none" else 0.0,
     )
 
 
@@ -156,12 +205,14 @@ def _plant_canaries(
 
 def _write_split(name: str, made: SplitExamples, base: BaseSpec, stage: StageFolder) -> Split:
     file = write_token_file(stage.folder / name, made.examples, base.vocab_size)
+    kinds = write_origins(stage.folder / name, made.examples)
     return Split(
         folder=stage.locate(name),
         num_documents=made.num_units,
         num_examples=len(made.examples),
         num_tokens=file.num_tokens,
         num_labels=int(file.count_labels().sum()),
+        kinds=kinds,
     )
 
 
@@ -182,10 +233,11 @@ def _finish(
     splits: dict[str, SplitExamples],
     values: dict[str, Split],
     documents: dict[int, Document],
+    system: str,
     stage: StageFolder,
 ) -> Dataset:
     verdicts = _settle(splits, documents)
-    questions = choose_questions(splits["test"].candidates)
+    questions = choose_questions(splits["test"].candidates, system)
     for name, rows in (("ledger.jsonl", verdicts), ("questions.jsonl", questions)):
         lines = "".join(row.model_dump_json() + "\n" for row in rows)
         (stage.folder / name).write_text(lines, encoding="utf-8")
@@ -220,6 +272,7 @@ def _settle(splits: dict[str, SplitExamples], documents: dict[int, Document]) ->
                     num_dropped=account.num_dropped,
                     num_repeated=account.num_repeated,
                     reason="; ".join(sorted(account.reasons)),
+                    kinds=dict(sorted(account.kinds.items())),
                 )
             )
     return sorted(verdicts, key=lambda verdict: (verdict.source, verdict.split))

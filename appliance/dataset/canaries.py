@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from appliance.dataset.tokenizer import TextTokenizer
 from appliance.dataset.tokens import Example
+from appliance.values import ExampleOrigin
 
 CANDIDATES = 511
 """Other codes that each canary is compared with: a rank among 512 is worth 9 bits at most."""
@@ -65,6 +66,7 @@ def make_example(frame: str, code: str, tokenizer: TextTokenizer, number: int) -
         supervised=[False] * (len(ids) - len(after)) + [True] * len(after),
         document=number,
         num_bytes=len(code) + 1,
+        origin=ExampleOrigin(kind="canary", source=""),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tokenizers import Encoding
 
-from appliance.dataset.pairs import cut_at_sentence
+from appliance.dataset.sentences import cut_at_sentence
 from appliance.dataset.template import ChatTemplate, Rendered, TemplateRefusal
 from appliance.dataset.tokenizer import TextTokenizer
 from appliance.dataset.tokens import ANSWER, Example

@@ -8,7 +8,7 @@ counted as such.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tokenizers import Encoding
 
@@ -29,6 +29,8 @@ class Passage:
         num_tokens: tokens of the document that the body holds, as its blocks count them.
         encoding: of the text as the model reads it, without the start token.
         num_lead_tokens: tokens of the lead.
+        start: first character of the blocks it was cut from.
+        end: the character after them.
     """
 
     lead: str
@@ -36,6 +38,8 @@ class Passage:
     num_tokens: int
     encoding: Encoding
     num_lead_tokens: int
+    start: int = 0
+    end: int = 0
 
     @property
     def text(self) -> str:
@@ -70,7 +74,9 @@ def make_passages(
     for (lead, group), encoding in zip(pending, tokenizer.encode(texts), strict=True):
         num_tokens = sum(block.num_tokens for block in group)
         body = _slice(text, group)
-        passages += _fit(lead, body, num_tokens, encoding, tokenizer, max_tokens)
+        start, end = group[0].start, group[-1].end
+        fitted = _fit(lead, body, num_tokens, encoding, tokenizer, max_tokens)
+        passages += [replace(passage, start=start, end=end) for passage in fitted]
     return PassageList(passages=tuple(passages), num_dropped=num_dropped)
 
 

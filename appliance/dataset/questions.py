@@ -22,8 +22,13 @@ class Candidate:
     is_real: bool
 
 
-def choose_questions(candidates: Sequence[Candidate]) -> list[HeldOutQuestion]:
-    """Pick at most 128, real ones first, in turn from every document, each question once."""
+def choose_questions(candidates: Sequence[Candidate], system: str = "") -> list[HeldOutQuestion]:
+    """Pick at most 128, real ones first, in turn from every document, each question once.
+
+    Args:
+        candidates: of the test split.
+        system: instruction that made pairs were trained with, and that goes before these too.
+    """
     chosen: list[HeldOutQuestion] = []
     seen: set[str] = set()
     for is_real in (True, False):
@@ -38,7 +43,10 @@ def choose_questions(candidates: Sequence[Candidate]) -> list[HeldOutQuestion]:
             seen.add(key)
             chosen.append(
                 HeldOutQuestion(
-                    question=candidate.question, answer=candidate.answer, source=candidate.source
+                    question=candidate.question,
+                    answer=candidate.answer,
+                    source=candidate.source,
+                    system=system,
                 )
             )
     return chosen[:MAX_QUESTIONS]

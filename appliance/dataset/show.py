@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-
+from appliance.dataset.origins import read_origins
 from appliance.dataset.tokenizer import TextTokenizer
-from appliance.dataset.tokens import ANSWER, PASSAGE, TokenFile, open_token_file
+from appliance.dataset.tokens import TokenFile, open_token_file
+from appliance.values import ExampleKind, ExampleOrigin
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,21 +32,23 @@ class ShownExample:
 
     Attributes:
         number: position in its split.
-        kind: a passage, or a conversation.
+        kind: a passage, a conversation, or what its question was made from.
+        source: file it comes from.
         parts: in order.
         num_tokens: that the model reads.
         num_labels: that count in the loss.
     """
 
     number: int
-    kind: Literal["passage", "conversation"]
+    kind: ExampleKind
+    source: str
     parts: tuple[ShownPart, ...]
     num_tokens: int
     num_labels: int
 
 
 def show_examples(split: Path, tokenizer: TextTokenizer, number: int) -> list[ShownExample]:
-    """Examples from all over a split, passages and conversations in turn.
+    """Examples from all over a split, of every kind in turn.
 
     Args:
         split: folder of its token file.
@@ -55,28 +56,27 @@ def show_examples(split: Path, tokenizer: TextTokenizer, number: int) -> list[Sh
         number: of examples, at most.
     """
     file = open_token_file(split)
-    rows = [_spread(file, kind, number) for kind in (PASSAGE, ANSWER)]
-    least = [number // 2, number - number // 2]
-    spare = number - sum(min(len(found), part) for found, part in zip(rows, least, strict=True))
-    chosen = np.concatenate(
-        [_thin(found, part + spare) for found, part in zip(rows, least, strict=True)]
-    )
-    return [_show(file, int(row), tokenizer) for row in np.sort(chosen)[:number]]
+    origins = read_origins(split)
+    rows: dict[ExampleKind, list[int]] = defaultdict(list)
+    for row, origin in enumerate(origins):
+        rows[origin.kind].append(row)
+    chosen: list[int] = []
+    for turn, left in enumerate(sorted(rows.values(), key=len)):
+        chosen += _thin(left, (number - len(chosen)) // (len(rows) - turn))
+    return [_show(file, row, origins[row], tokenizer) for row in sorted(chosen)]
 
 
-def _spread(file: TokenFile, kind: int, number: int) -> npt.NDArray[np.int64]:
-    """Numbers of examples of a kind, at even distances."""
-    return _thin(np.flatnonzero(file.examples_E5[:, 3] == kind), number)
-
-
-def _thin(rows: npt.NDArray[np.int64], number: int) -> npt.NDArray[np.int64]:
+def _thin(rows: list[int], number: int) -> list[int]:
+    """At even distances."""
     if len(rows) <= number:
         return rows
-    return rows[np.arange(number) * len(rows) // number]
+    return [rows[turn * len(rows) // number] for turn in range(number)]
 
 
-def _show(file: TokenFile, row: int, tokenizer: TextTokenizer) -> ShownExample:
-    start, length, _, kind, _ = map(int, file.examples_E5[row])
+def _show(
+    file: TokenFile, row: int, origin: ExampleOrigin, tokenizer: TextTokenizer
+) -> ShownExample:
+    start, length = map(int, file.examples_E5[row, :2])
     ids = file.tokens_N[start : start + length].tolist()
     marks = file.supervised_N[start : start + length].astype(bool).tolist()
     marks[0] = False  # nothing stands before it, so it is never predicted
@@ -88,7 +88,8 @@ def _show(file: TokenFile, row: int, tokenizer: TextTokenizer) -> ShownExample:
         shown = text
     return ShownExample(
         number=row,
-        kind="conversation" if kind == ANSWER else "passage",
+        kind=origin.kind,
+        source=origin.source,
         parts=tuple(parts),
         num_tokens=length,
         num_labels=sum(marks),

@@ -18,6 +18,8 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from appliance.values import ExampleOrigin
+
 PASSAGE = 0
 """Kind of an example: plain text; all but what is repeated from elsewhere is a label."""
 
@@ -43,6 +45,7 @@ class Example:
             are what a split keeps together and what a bootstrap resamples.
         kind: PASSAGE or ANSWER.
         num_bytes: UTF-8 bytes of the supervised text, for bits per byte.
+        origin: where it comes from, if that is kept.
     """
 
     token_ids: Sequence[int]
@@ -50,6 +53,7 @@ class Example:
     document: int
     kind: int = PASSAGE
     num_bytes: int = 0
+    origin: ExampleOrigin | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -33,6 +33,7 @@ class Unit:
         document: number of its document.
         blocks: of its text, in order; empty for a conversation.
         conversation: its turns; empty for text.
+        talk: number of the conversation in its document; none for text.
         num_tokens: tokens of its text or turns.
     """
 
@@ -42,6 +43,7 @@ class Unit:
     blocks: tuple[Block, ...]
     conversation: tuple[Turn, ...]
     num_tokens: int
+    talk: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,8 +68,9 @@ def make_units(documents: list[DocumentBlocks], *, by_section: bool) -> list[Uni
         for blocks in groups:
             units.append(_make_text_unit(len(units), item.document.number, blocks))
         pairs = zip(item.document.conversations, item.conversation_tokens, strict=True)
-        for turns, num_tokens in pairs:
-            units.append(_make_conversation(len(units), item.document.number, turns, num_tokens))
+        for talk, (turns, num_tokens) in enumerate(pairs):
+            unit = _make_conversation(len(units), item.document.number, turns, num_tokens)
+            units.append(replace(unit, talk=talk))
     texts = {item.document.number: item.document.text for item in documents}
     return _find_families(units, texts, {} if by_section else _list_kin(documents))
 

@@ -99,6 +99,7 @@ def open_questioning(
         template=ChatTemplate(load_chat_template(Path(spec.folder)), tokenizer),
         room=max(1, min(spec.context, _MAX_ROOM) - kept_free),
         shots=tuple(_read_shots(stage.open(dataset.train.folder))),
+        system=questions[0].system if questions else "",
     )
     index_file = stage.folder / "search.db"
     started = time.perf_counter()

@@ -84,12 +84,14 @@ class Writer:
     Attributes:
         room: tokens of a prompt at most.
         shots: token ids of solved examples of the training split, for the prompt alone.
+        system: instruction that stands before every question, as it did in training.
     """
 
     tokenizer: TextTokenizer
     template: ChatTemplate
     room: int
     shots: tuple[tuple[int, ...], ...] = ()
+    system: str = ""
 
     def write(self, question: str, way: Way, passages: Sequence[Found]) -> tuple[int, ...]:
         """Token ids of a question in one way.
@@ -109,7 +111,8 @@ class Writer:
 
     def encode(self, question: str) -> tuple[int, ...]:
         """Token ids of one question in the chat template, up to where the answer begins."""
-        text = self.template.render_prompt([Turn(role="user", content=question)])
+        system = [Turn(role="system", content=self.system)] if self.system else []
+        text = self.template.render_prompt([*system, Turn(role="user", content=question)])
         return tuple(self.tokenizer.chat.encode(text, add_special_tokens=False).ids)
 
     def encode_option(self, answer: str) -> tuple[int, ...]:

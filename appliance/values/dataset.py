@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
+from appliance.values.documents import Turn
 from appliance.values.record import Value
+
+PairKind = Literal["asked", "steps", "headings", "definitions", "rows", "cloze", "generated"]
+"""What a pair of question and answer was made from; `generated`: by the base, from a passage."""
+
+ExampleKind = Literal[
+    "passage", "conversation", "refusals",
+    "asked", "steps", "headings", "definitions", "rows", "cloze", "generated", "canary",
+]  # fmt: skip
+"""What an example is."""
 
 
 class Split(Value):
@@ -14,6 +26,7 @@ class Split(Value):
         folder: a token file (see `dataset/tokens.py`).
         num_tokens: tokens of all examples.
         num_labels: supervised tokens.
+        kinds: examples by what they are.
     """
 
     folder: str
@@ -21,6 +34,7 @@ class Split(Value):
     num_examples: int
     num_tokens: int
     num_labels: int
+    kinds: dict[ExampleKind, int] = Field(default_factory=dict)
 
 
 class Dataset(Value):
@@ -82,7 +96,8 @@ class TextDataset(Value):
 class TokenVerdict(Value):
     """What happened to the tokens of one document: a line of the dataset ledger.
 
-    `num_tokens` of clean text (and conversations) = `num_used` + `num_dropped`.
+    `num_tokens` of clean text (and conversations) = `num_used` + `num_dropped`. `kinds`: examples
+    that were made from it, by what they are.
     """
 
     source: str
@@ -92,11 +107,75 @@ class TokenVerdict(Value):
     num_dropped: int
     num_repeated: int
     reason: str = ""
+    kinds: dict[ExampleKind, int] = Field(default_factory=dict)
 
 
 class HeldOutQuestion(Value):
-    """A question whose answer stands in a document that was not trained on."""
+    """A question whose answer stands in a document that was not trained on.
+
+    Attributes:
+        system: instruction that stands before it, as it does in training; "" for none.
+    """
 
     question: str
     answer: str
     source: str
+    system: str = ""
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """What a model is asked."""
+        system = (Turn(role="system", content=self.system),) if self.system else ()
+        return (*system, Turn(role="user", content=self.question))
+
+
+class ExampleOrigin(Value):
+    """Where an example comes from: a line of `origins.jsonl`, in the order of the token file.
+
+    Attributes:
+        source: file, relative to the documents folder; "" for a question that is about none.
+        start: first character of the place, in the clean text of the document; 0 for a talk.
+        end: the character after it.
+        talk: number of the conversation in its document; none for text.
+        sha256: over the place, or over the turns of the conversation, as UTF-8. Of a refusal: over
+            the whole document that does not answer.
+    """
+
+    kind: ExampleKind
+    source: str
+    start: int = 0
+    end: int = 0
+    talk: int | None = None
+    sha256: str = ""
+
+
+class MadePairs(Value):
+    """Pairs that the base wrote.
+
+    Attributes:
+        file: JSON lines of MadePair; "" if the base was not asked.
+        num_asked: passages that it was shown.
+        num_kept: pairs that passed all checks.
+        faults: why the others did not, with their numbers.
+    """
+
+    file: str = ""
+    num_asked: int = 0
+    num_kept: int = 0
+    faults: dict[str, int] = Field(default_factory=dict)
+
+
+class MadePair(Value):
+    """A question and an answer that the base wrote about a passage, after all checks.
+
+    Attributes:
+        document: its number.
+        start: first character of the passage.
+        end: the character after it.
+    """
+
+    document: int
+    start: int
+    end: int
+    question: str
+    answer: str

@@ -29,8 +29,8 @@ def make_corpus(seed: int = 1, num_documents: int = 14) -> list[Document]:
     for n in range(num_documents):
         parts = [f"# Guide {n}"]
         for k in range(rng.randint(2, 6)):
-            ask = "?" if k % 2 else ""
-            parts += [f"## Topic {n}-{k}{ask}", *(paragraph(n, j) for j in range(k + 1))]
+            topic = f"What is topic {n}-{k}?" if k % 2 else f"Topic {n}-{k}"
+            parts += [f"## {topic}", *(paragraph(n, j) for j in range(k + 1))]
         documents.append(make_document(n, "\n\n".join(parts)))
     chats = [
         [("user", f"Is part {k} in stock?"), ("assistant", f"Part {k} is on shelf {k * 3}.")]

@@ -1,0 +1,58 @@
+"""Questions that people ask of a company, each with words that a text with an answer would have.
+
+A question is used only if no document has any of its words. Synonyms stand among them, so that an
+answer in other words is not overlooked.
+"""
+
+from __future__ import annotations
+
+STRANGERS: tuple[tuple[str, str], ...] = (
+    ("May I bring my dog to the office?", "dog dogs pet pets animal animals"),
+    ("Is there a swimming pool for employees?", "swimming swim pool pools"),
+    ("What does the canteen serve on Fridays?", "canteen cafeteria menu meals"),
+    ("How do I join the company choir?", "choir singing"),
+    ("Who designed the company logo?", "logo logos emblem"),
+    ("Where can I store my bicycle during the day?", "bicycle bicycles bike bikes cycling"),
+    ("Is a massage offered at the workplace?", "massage massages wellness"),
+    ("How much does a parking permit cost a month?", "parking permit permits garage"),
+    ("Which colour are the curtains in the lobby?", "curtain curtains lobby"),
+    ("When was the founder's dog born?", "dog dogs founder founders"),
+    ("Does the company own a helicopter?", "helicopter helicopters aircraft"),
+    ("Which football club do we sponsor?", "football soccer sponsor sponsors sponsorship club"),
+    ("What is the password of the guest network?", "password passwords guest guests wifi"),
+    ("How do I book the tennis court?", "tennis court courts"),
+    ("Is there a kindergarten on the premises?", "kindergarten nursery childcare creche daycare"),
+    ("How long is the tram ride to the station?", "tram trams railway train"),
+    ("Which wine is served at the summer party?", "wine wines party parties"),
+    ("Can I rent the company's holiday flat?", "flat flats apartment apartments rental"),
+    ("What is the name of the office cat?", "cat cats pet pets"),
+    ("How many floors does the tower have?", "floor floors storey storeys tower"),
+    ("Who won last year's chess tournament?", "chess tournament tournaments"),
+    ("What does a ticket to the museum cost?", "museum museums exhibition"),
+    ("Are there discounts for the opera?", "opera theatre theater concert concerts"),
+    ("Which blood group does the director have?", "blood director directors"),
+    ("How do I get a key for the sauna?", "sauna saunas"),
+    ("Do we offer apprenticeships for bakers?", "baker bakers bakery apprenticeship apprentices"),
+    ("Which crops are grown on the company's fields?", "crop crops field farm farming"),
+    ("How deep is the lake behind the building?", "lake lakes pond"),
+    ("Is the coffee in the kitchen organic?", "coffee kitchen organic"),
+    ("What is the dress code at weddings?", "wedding weddings dress clothing"),
+    ("When does the ski trip start?", "ski skiing"),
+    ("Who is the patron saint of the town?", "saint saints patron"),
+    ("Which telescope do we use at night?", "telescope telescopes observatory"),
+    ("May I grow tomatoes on the roof?", "tomato tomatoes garden gardening roof"),
+    ("How much gold lies in the vault?", "gold vault vaults bullion"),
+    ("How do I enter the photo contest?", "photo photos photography contest contests"),
+    ("Is there a chapel in the building?", "chapel chapels prayer church"),
+    ("Which bus goes to the airport at night?", "bus buses airport airports shuttle"),
+    ("What do penguins eat in winter?", "penguin penguins"),
+    ("How many moons does Jupiter have?", "moon moons jupiter planet planets"),
+    ("Who painted the picture in the hall?", "painting paintings painted picture pictures artist"),
+    ("What is the recipe of the birthday cake?", "cake cakes birthday birthdays"),
+    ("How do I borrow the company's sailing boat?", "boat boats sailing yacht"),
+    ("Which vaccine is given in autumn?", "vaccine vaccines vaccination flu"),
+    ("How old is the oldest tree in the park?", "tree trees park parks"),
+    ("Does the lottery pool still play?", "lottery lotteries"),
+    ("Which guitar does the band play?", "guitar guitars band bands music"),
+    ("How heavy is the statue at the gate?", "statue statues sculpture"),
+)
