@@ -77,6 +77,7 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         if scope["type"] != "http":
+            await self._app(scope, receive, send)
             return
         began = time.perf_counter()
 

@@ -15,9 +15,9 @@ from appliance.web.charts import plot_both, plot_loss, plot_speed
 from appliance.web.desk import Visitor
 from appliance.web.words import (
     MEMORY_TERMS,
-    METHODS,
     STAGES,
     VERBS,
+    bind_units,
     describe_doing,
     describe_stages,
     describe_state,
@@ -47,6 +47,7 @@ def _environment() -> jinja2.Environment:
         "age": lambda moment: format_age(moment, time.time()),
         "day": format_day,
         "iso": lambda moment: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment)),
+        "bind": bind_units,
         "state": describe_state,
         "doing": describe_doing,
     }
@@ -59,7 +60,6 @@ def _environment() -> jinja2.Environment:
         "list_capacity": list_capacity,
         "STAGES": STAGES,
         "MEMORY_TERMS": MEMORY_TERMS,
-        "METHODS": METHODS,
         "VERBS": VERBS,
     }
     return environment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 
@@ -62,8 +63,6 @@ MEMORY_TERMS = {
     "corrected": "measured beyond",
 }
 """Terms of a memory estimate, as a legend has them."""
-
-METHODS = ("qlora", "adapter", "lora", "full", "prompt")
 
 DAY_SECONDS = 24 * 3600.0
 
@@ -136,16 +135,22 @@ def describe_stages(page: JobPage) -> list[StageLine]:
     return lines
 
 
-def list_capacity(report: MachineReport) -> list[Capacity]:
-    """Bases that fit this machine, the largest first."""
+def list_capacity(report: MachineReport) -> tuple[list[Capacity], list[str]]:
+    """Bases that fit this machine, the largest first, and the methods that were reckoned."""
     rows = {(row.base, row.method): row for row in report.capacity if row.fits}
+    methods = list(dict.fromkeys(row.method for row in report.capacity))
     lines = []
     for base in sorted(report.bases, key=lambda base: -base.num_parameters):
-        cells = tuple(rows.get((base.name, method)) for method in METHODS)
+        cells = tuple(rows.get((base.name, method)) for method in methods)
         answers = max((row.serve_tokens_per_second for row in cells if row), default=0.0)
         if any(cells):
             lines.append(Capacity(base=base, cells=cells, answers=answers))
-    return lines
+    return lines, methods
+
+
+def bind_units(text: str) -> str:
+    """Keep a number and its unit on one line: `494 M`."""
+    return re.sub(r"(\d) ([MB])\b", "\\1\u00a0\\2", text)
 
 
 def format_age(moment: float, now: float) -> str:
