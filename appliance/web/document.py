@@ -83,8 +83,12 @@ def _describe(route: Route) -> dict[str, Any]:
             for name, schema in rest.items()
         ]
     elif rest:
-        schema = {"type": "object", "properties": rest, "required": required}
-        schema["additionalProperties"] = False
+        schema = {
+            "type": "object",
+            "properties": rest,
+            "required": required,
+            "additionalProperties": False,
+        }
         body["requestBody"] = {
             "required": True,
             "content": {"application/json": {"schema": schema}},

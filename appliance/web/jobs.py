@@ -44,8 +44,8 @@ HIDDEN = Fault(
 
 async def list_jobs(desk: Desk, who: Visitor, ask: JobsAsk) -> JobList:
     """Jobs, the newest first."""
-    query = {"limit": PAGE_JOBS} | ({"before": ask.before} if ask.before else {})
-    answer = await desk.ask("GET", "/v1/jobs", **query)
+    page: dict[str, Any] = {"before": ask.before} if ask.before else {}
+    answer = await desk.ask("GET", "/v1/jobs", limit=PAGE_JOBS, **page)
     status = await desk.ask("GET", "/v1/status")
     jobs = tuple(read_row(view, who) for view in answer["jobs"])
     return JobList(

@@ -137,8 +137,10 @@ def describe_stages(page: JobPage) -> list[StageLine]:
 
 def list_capacity(report: MachineReport) -> tuple[list[Capacity], list[str]]:
     """Bases that fit this machine, the largest first, and the methods that were reckoned."""
-    rows = {(row.base, row.method): row for row in report.capacity if row.fits}
-    methods = list(dict.fromkeys(row.method for row in report.capacity))
+    rows: dict[tuple[str, str], CapacityRow] = {
+        (row.base, row.method): row for row in report.capacity if row.fits
+    }
+    methods: list[str] = list(dict.fromkeys(row.method for row in report.capacity))
     lines = []
     for base in sorted(report.bases, key=lambda base: -base.num_parameters):
         cells = tuple(rows.get((base.name, method)) for method in methods)

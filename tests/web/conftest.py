@@ -27,7 +27,7 @@ HOSTILE = (
     f"{NAME_CANARY}' \"><script>alert(2)</script>.bin".replace("/", "∕"),
     f"\u202e{NAME_CANARY} reversed.md",
     f"{NAME_CANARY}\nnew line.md",
-    f"{{{{ 7 * 7 }}}} {NAME_CANARY}.md",
+    f"{{{{ 7919 * 7907 }}}} {NAME_CANARY}.md",
 )
 QUICK = (
     "tune.method=adapter",
@@ -62,6 +62,7 @@ def office():
     for number, name in enumerate(HOSTILE):
         text = f"# Note {number}\n\n{TEXT_CANARY} stands in this document, number {number}.\n"
         (documents / name).write_text(text * 4)
+    (documents / "empty.md").touch()
     with running(folder) as daemon:
         job = daemon.submit(documents, *QUICK)["id"]
         daemon.wait_for(job, is_state("done"))

@@ -17,6 +17,8 @@ from appliance.web.routes import ROUTES
 DOCUMENT = make_document()
 SEED = 20_261_123
 NUM_TRIES = 12
+COSTLY = ("/bundle", "/verification", "/events")
+"""Calls that read a whole bundle or run: asked about odd jobs alone."""
 
 ODD = (
     *("", "0", "1", "-1", "1.5", "1e9", "null", "true", "[]", "{}", "a" * 5000, "\u202e", "%00"),
@@ -72,7 +74,8 @@ def test_odd_requests_are_answered_as_the_document_says(visit, office, path, met
         target = path
         for field in call["parameters"]:
             if field["in"] == "path":
-                value = str(office.job) if number % 2 else chance.choice(ODD).replace("/", "%2F")
+                is_known = number % 2 and not path.endswith(COSTLY)
+                value = str(office.job) if is_known else chance.choice(ODD).replace("/", "%2F")
                 target = target.replace("{" + field["name"] + "}", value or "x")
         query = {
             field["name"]: chance.choice(ODD)
