@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,10 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "bytes": format_bytes,
-        "count": format_count,
-        "seconds": format_seconds,
-        "share": format_share,
+        "bytes": _bind(format_bytes),
+        "count": _bind(format_count),
+        "seconds": _bind(format_seconds),
+        "share": _bind(format_share),
         "tally": format_tally,
         "age": lambda moment: format_age(moment, time.time()),
         "day": format_day,
@@ -63,6 +64,11 @@ def _environment() -> jinja2.Environment:
         "VERBS": VERBS,
     }
     return environment
+
+
+def _bind(write: Callable[[float], str]) -> Callable[[float], str]:
+    """Keep a number and its unit on one line."""
+    return lambda number: write(number).replace(" ", "\u00a0")
 
 
 def render(template: str, who: Visitor | None, path: str, **values: Any) -> str:
