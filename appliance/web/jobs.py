@@ -84,8 +84,8 @@ def make_page(
         evaluation=_read(EvalReport, values.get("evaluate") or values.get("judge")),
         parity=_read(ParityReport, (values.get("parity") or {}).get("parity")),
         bundle=_read(BundleFacts, values.get("bundle")),
-        leaks=_read(LeakReport, result.get("leaks")),
-        verdict=_read(Verdict, result.get("verdict")),
+        leaks=_read(LeakReport, result.get("leaks") or values.get("audit")),
+        verdict=_read(Verdict, result.get("verdict") or values.get("verdict")),
     )
 
 

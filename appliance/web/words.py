@@ -22,9 +22,11 @@ STAGES = {
     "plan": "Plan",
     "tune": "Tune",
     "evaluate": "Evaluate",
+    "audit": "Look for leaks",
     "merge": "Merge",
     "reference": "Export",
     "parity": "Prove parity",
+    "verdict": "Reach a verdict",
     "bundle": "Pack the bundle",
 }
 """Names of stages, in the order in which they come."""
@@ -118,7 +120,8 @@ def describe_stages(page: JobPage) -> list[StageLine]:
     """Stages of a job, in the order in which they come: those that began, and those of its plan."""
     planned = page.plan.seconds if page.plan else {}
     began = {row.name for row in page.curves.stages}
-    names = [name for name in STAGES if name in began | set(planned)]
+    named = began | set(planned)
+    names = [name for name in STAGES if name in named] + sorted(named - set(STAGES))
     lines = []
     for name in names:
         measured = page.stage_seconds.get(name)
@@ -126,7 +129,7 @@ def describe_stages(page: JobPage) -> list[StageLine]:
         lines.append(
             StageLine(
                 name=name,
-                label=STAGES[name],
+                label=STAGES.get(name, name.capitalize()),
                 standing="done" if measured is not None else "now" if is_now else "next",
                 planned=planned.get(name),
                 measured=measured,

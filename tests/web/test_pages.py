@@ -14,9 +14,11 @@ from appliance.daemon.client import Client
 from appliance.errors import DocumentsError
 from appliance.web.charts import HEIGHT, WIDTH, choose_ticks, plot_loss
 from appliance.web.curves import Curves, HeldOutLoss, History, Step
-from appliance.web.desk import Desk
+from appliance.web.desk import Desk, Visitor
 from appliance.web.events import read_place
 from appliance.web.folders import find_folder, list_folders
+from appliance.web.jobs import make_page
+from appliance.web.rendering import render
 from tests.web.conftest import BASE, HOSTILE, NAME_CANARY, log_in, read_events
 
 PAGE = {"accept": "text/html"}
@@ -266,6 +268,31 @@ def test_plot_stays_inside_its_drawing_and_leaves_out_what_is_no_number():
     assert drawing.words == (
         "Loss: training from 5.000 to 3.000 at step 10; held-out documents 3.500 at step 10"
     )
+
+
+VERDICT = {
+    "decision": "do not deploy",
+    "sentence": "do not deploy: base + search answers better (<b>p</b> = 0.01)",
+    "gates": [
+        {"name": "better than search", "passed": False, "measured": "0.31", "limit": "0.35"},
+        {"name": "leaks", "passed": None, "measured": "", "limit": "AUC < 0.6"},
+    ],
+}
+
+
+def test_verdict_of_a_refused_job_comes_from_its_stage(visit, desk, office):
+    who = Visitor(name="link", scope="run", form_secret="x")
+    view, curves = desk.histories.read(office.job)
+    view = {name: value for name, value in view.items() if name != "result"}
+    stages = {"verdict": {"value": VERDICT, "seconds": 0.1}, "unheard": {"value": 7, "seconds": 2}}
+
+    page = make_page(view | {"state": "failed"}, curves, stages, who)
+    text = render("job.html", who, "/jobs/1", page=page)
+
+    assert page.verdict is not None
+    assert "Do not deploy" in text
+    assert "not measured" in text
+    assert "<b>p</b>" not in text
 
 
 def test_plot_of_nothing_is_none():
