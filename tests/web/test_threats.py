@@ -1,6 +1,6 @@
 """What the threat model names, one test a row: who gets in, and what nobody gets to see.
 
-Oracle: the table "Threat model" of docs/security.md, and the statuses of RFC 9110.
+Oracle: the table of docs/security.md, and the statuses of RFC 9110.
 """
 
 from __future__ import annotations
