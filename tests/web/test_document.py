@@ -16,7 +16,7 @@ from appliance.web.routes import ROUTES
 
 DOCUMENT = make_document()
 SEED = 20_261_123
-NUM_TRIES = 12
+NUM_TRIES = 8
 COSTLY = ("/bundle", "/verification", "/events")
 """Calls that read a whole bundle or run: asked about odd jobs alone."""
 
