@@ -30,6 +30,9 @@ VERBS = {
     "bases": "List, show, import, check and remove base models.",
     "jobs": "See and steer the jobs of the service.",
     "daemon": "Run the service: jobs in the background, through crashes and reboots.",
+    "dashboard": "Show jobs, machine and models in a browser, and as an API.",
+    "tokens": "Say who may use the dashboard, what for, and until when.",
+    "audit": "Check the log of who did what in the dashboard.",
     "service": "Explain the state of the service on this machine.",
 }
 

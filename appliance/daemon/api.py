@@ -33,6 +33,7 @@ from appliance.daemon.folders import SAME_VERSION, explain_arriving, list_drops,
 from appliance.daemon.following import read_events
 from appliance.daemon.handover import name_copy
 from appliance.daemon.orders import Order, locate_run, require_own_text, submit_order
+from appliance.daemon.runs import tell_documents, tell_history, tell_stages, verify
 from appliance.daemon.service import Service
 from appliance.daemon.streams import stream_tar
 from appliance.daemon.views import View, name_state, view_error, view_job
@@ -62,6 +63,10 @@ def make_app(service: Service) -> Starlette:
             route("/v1/jobs/{id:int}", _show, "GET"),
             route("/v1/jobs/{id:int}/events", _follow, "GET"),
             route("/v1/jobs/{id:int}/bundle", _send_bundle, "GET"),
+            route("/v1/jobs/{id:int}/history", _about_job(tell_history), "GET"),
+            route("/v1/jobs/{id:int}/stages", _about_job(tell_stages), "GET"),
+            route("/v1/jobs/{id:int}/documents", _about_job(tell_documents), "GET"),
+            route("/v1/jobs/{id:int}/verification", _about_job(verify), "GET"),
             route("/v1/jobs/{id:int}/{verb}", _steer, "POST"),
             route("/v1/documents", take_documents, "PUT"),
             route("/v1/inbox", list_drops, "GET"),
@@ -259,6 +264,17 @@ async def _send_bundle(service: Service, request: Request, peer: Peer) -> Respon
             fix="submit the folder again",
         )
     return StreamingResponse(stream_tar(folder), media_type="application/x-tar")
+
+
+def _about_job(
+    handler: Callable[[Service, Request, Job], Awaitable[Response]],
+) -> Callable[[Service, Request, Peer], Awaitable[Response]]:
+    """A handler for a job that the peer may see."""
+
+    async def answer(service: Service, request: Request, peer: Peer) -> Response:
+        return await handler(service, request, await _find_job(service, request, peer))
+
+    return answer
 
 
 async def _find_job(service: Service, request: Request, peer: Peer) -> Job:

@@ -97,6 +97,12 @@ class Client:
         with self._open("GET", f"/v1/jobs/{job_id}/bundle", {}, None) as response:
             return take_tar(response, target)
 
+    def stream_bundle(self, job_id: int) -> Iterator[bytes]:
+        """The bundle of a job that is done, as blocks of a tar file."""
+        with self._open("GET", f"/v1/jobs/{job_id}/bundle", {}, None) as response:
+            while block := response.read(2**16):
+                yield block
+
     @contextlib.contextmanager
     def _open(
         self,

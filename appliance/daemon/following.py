@@ -43,7 +43,7 @@ async def read_events(
             is_last = not is_followed or isinstance(job.state, Ended) or service.has_left.is_set()
             block = b""
             if job.token > 0:  # before its first attempt, what lies there is of earlier jobs
-                read = partial(_read_block, job, offset, only_attempt=only_attempt)
+                read = partial(read_block, job, offset, only_attempt=only_attempt)
                 block, offset = await anyio.to_thread.run_sync(read)
             if block:
                 yield block
@@ -58,7 +58,7 @@ async def read_events(
             await anyio.sleep(FOLLOW_SECONDS)
 
 
-def _read_block(job: Job, offset: int, *, only_attempt: bool) -> tuple[bytes, int]:
+def read_block(job: Job, offset: int, *, only_attempt: bool) -> tuple[bytes, int]:
     """Whole lines from an offset on, and where they end; an offset below 0 is not known yet."""
     try:
         with (Path(job.run) / "events.jsonl").open("rb") as file:

@@ -318,12 +318,34 @@ def test_jobs_of_others_are_not_there(daemon, documents):
     with acting_as(STRANGER):
         assert ask(daemon, "GET", f"/v1/jobs/{job_id}")[0] == 404
         assert ask(daemon, "GET", f"/v1/jobs/{job_id}/events")[0] == 404
-        assert ask(daemon, "GET", f"/v1/jobs/{job_id}/bundle")[0] == 404
+        for part in ("bundle", "history", "stages", "documents", "verification"):
+            assert ask(daemon, "GET", f"/v1/jobs/{job_id}/{part}")[0] == 404
         assert ask(daemon, "POST", f"/v1/jobs/{job_id}/cancel")[0] == 404
         listed = ask(daemon, "GET", "/v1/jobs")[1]["jobs"]
         assert job_id not in [job["id"] for job in listed]
         with pytest.raises(ServiceError, match="there is no job"):
             daemon.client.ask("GET", f"/v1/jobs/{job_id}")
+
+
+def test_job_that_has_not_begun_tells_nothing_of_its_run(daemon, documents):
+    job_id = submit(daemon, documents)["id"]
+
+    history = ask(daemon, "GET", f"/v1/jobs/{job_id}/history")[1]
+    stages = ask(daemon, "GET", f"/v1/jobs/{job_id}/stages")[1]
+    ledger = ask(daemon, "GET", f"/v1/jobs/{job_id}/documents")[1]
+    status, answer = ask(daemon, "GET", f"/v1/jobs/{job_id}/verification")
+
+    assert (history["events"], history["next"]) == ([], -1)
+    assert stages == {"stages": {}}
+    assert ledger == {"rows": [], "next": None}
+    assert (status, answer["error"]["name"]) == (400, "BundleError")
+
+
+@pytest.mark.parametrize("query", ["history?after=x", "documents?after=", "documents?limit=1e3"])
+def test_place_in_a_run_is_a_number(daemon, documents, query):
+    job_id = submit(daemon, documents)["id"]
+
+    assert ask(daemon, "GET", f"/v1/jobs/{job_id}/{query}")[0] == 400
 
 
 @needs_root

@@ -1,0 +1,86 @@
+"""What the pages work with: the service, who is logged in, plans, the log, the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from appliance.daemon.client import Client
+from appliance.web.audit import AuditLog
+from appliance.web.curves import Histories
+from appliance.web.machine import MachineLook
+from appliance.web.metrics import Metrics
+from appliance.web.plans import Plans
+from appliance.web.sessions import Sessions
+from appliance.web.tokens import Scope, has_scope
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MAX_THREADS = 24
+"""Questions to the service at the same time."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Visitor:
+    """Who asks.
+
+    Attributes:
+        name: as the audit log has it: id of a token, or "link".
+        form_secret: of the session; "" for a program that brings a token.
+    """
+
+    name: str
+    scope: Scope
+    form_secret: str = ""
+
+    def may(self, needed: Scope) -> bool:
+        """Whether their scope includes another."""
+        return has_scope(self.scope, needed)
+
+
+class Desk:
+    """Everything that one dashboard has."""
+
+    def __init__(self, folder: Path, client: Client, roots: tuple[Path, ...]) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            folder: tokens and audit log lie there.
+            client: of the service.
+            roots: folders whose folders may be tuned on.
+        """
+        self.folder = folder
+        self.client = client
+        self.roots = roots
+        self.sessions = Sessions()
+        self.audit = AuditLog(folder)
+        self.metrics = Metrics()
+        self.histories = Histories(client)
+        self.machine = MachineLook(folder)
+        self.plans = Plans()
+        self._threads: anyio.CapacityLimiter | None = None
+
+    async def ask(
+        self, method: str, path: str, body: dict[str, Any] | None = None, **query: Any
+    ) -> dict[str, Any]:
+        """Ask the service, without holding anybody else up.
+
+        Raises:
+            ApplianceError: what it answered.
+        """
+        return await self.do(partial(self.client.ask, method, path, body, **query))
+
+    async def do(self, function: Callable[P, T], /, *arguments: P.args, **options: P.kwargs) -> T:
+        """Call something that waits for a disk or the service."""
+        if self._threads is None:
+            self._threads = anyio.CapacityLimiter(MAX_THREADS)
+        return await anyio.to_thread.run_sync(
+            partial(function, *arguments, **options), limiter=self._threads
+        )

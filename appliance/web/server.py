@@ -1,0 +1,179 @@
+"""The process of the dashboard: where it listens, over TLS or not, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from appliance.daemon.client import Client
+from appliance.errors import UsageError
+from appliance.serving.connections import HEADER_SECONDS, PatientProtocol, allow_connections
+from appliance.serving.sockets import is_loopback, open_tcp_socket
+from appliance.web.app import App
+from appliance.web.desk import Desk
+from appliance.web.guard import Door
+
+_MAX_HEADER_BYTES = 32_768
+_LEAVE_SECONDS = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Certificate:
+    """Files of TLS, in PEM: the certificate with its chain, and its key."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where a dashboard listens.
+
+    Attributes:
+        hosts: names that browsers call it by, beside addresses and localhost.
+        certificate: None for plain HTTP, which only loopback may speak.
+    """
+
+    host: str
+    port: int
+    hosts: frozenset[str] = frozenset()
+    certificate: Certificate | None = None
+
+
+def open_place(place: Place) -> socket.socket:
+    """Listen.
+
+    Raises:
+        UsageError: others could reach it, and it would not speak TLS.
+        ServiceError: the address is taken, or not ours.
+    """
+    if place.certificate is None and not is_loopback(place.host):
+        raise UsageError(
+            f"the dashboard would listen on {place.host} without TLS",
+            why="everybody on the way could read logins, and use them",
+            fix="add --tls-cert FILE and --tls-key FILE, or leave --host at 127.0.0.1",
+        )
+    return open_tcp_socket(place.host, place.port, has_token=True)
+
+
+def describe_address(listening: socket.socket, place: Place) -> str:
+    """What to type into a browser."""
+    host, port = listening.getsockname()[:2]
+    scheme = "https" if place.certificate else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def run_dashboard(
+    listening: socket.socket,
+    place: Place,
+    desk: Desk,
+    on_ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Answer until a signal comes.
+
+    Args:
+        listening: a socket that listens.
+        place: how it was opened.
+        desk: what the pages work with.
+        on_ready: called once requests are answered.
+
+    Raises:
+        UsageError: the files of TLS cannot be used.
+    """
+    allow_connections()
+    asyncio.run(_serve(listening, place, desk, on_ready))
+
+
+async def _serve(
+    listening: socket.socket, place: Place, desk: Desk, on_ready: Callable[[], None]
+) -> None:
+    app = App(desk)
+    door = Door(
+        hosts=frozenset(name.lower() for name in {place.host, *place.hosts}),
+        is_secure=place.certificate is not None,
+    )
+    config = uvicorn.Config(
+        app.make(door),
+        http=PatientProtocol,
+        ws="none",
+        loop="asyncio",
+        lifespan="off",
+        log_config=None,
+        log_level="critical",  # what it says about requests could quote them
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=int(HEADER_SECONDS),
+        timeout_graceful_shutdown=_LEAVE_SECONDS,
+        h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
+        ssl_certfile=place.certificate.certificate if place.certificate else None,
+        ssl_keyfile=place.certificate.key if place.certificate else None,
+    )
+    _load(config, place)
+    server = _Server(config, app, on_ready)
+    try:
+        await server.serve(sockets=[listening])
+    finally:
+        await desk.plans.close()
+        await desk.machine.close()
+
+
+def _load(config: uvicorn.Config, place: Place) -> None:
+    try:
+        config.load()
+    except OSError as exc:  # ssl.SSLError is one
+        named = place.certificate.certificate if place.certificate else ""
+        raise UsageError(
+            f"the certificate {named} cannot be used",
+            why=(exc.strerror or str(exc)).lower(),
+            fix="name a certificate and its key, both in PEM, that this user may read",
+        ) from exc
+
+
+class _Server(uvicorn.Server):
+    """A server that lets its event streams go before it ends."""
+
+    def __init__(self, config: uvicorn.Config, app: App, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._app = app
+        self._on_ready = on_ready
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        yield
+
+    def _stop(self) -> None:
+        self.force_exit = self.should_exit
+        self.should_exit = True
+        self._app.followers.is_closing.set()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+
+def make_desk(folder: Path, client: Client, roots: tuple[Path, ...]) -> Desk:
+    """What the pages work with; its folder is closed to others.
+
+    Raises:
+        UsageError: a root is no folder.
+    """
+    for root in roots:
+        if not root.is_dir():
+            raise UsageError(
+                f"{root} is not a folder",
+                why="jobs are started on the folders in it",
+                fix="name an existing folder with --documents",
+            )
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Desk(folder, client, tuple(root.resolve() for root in roots))
