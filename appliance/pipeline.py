@@ -24,7 +24,14 @@ from appliance.evaluation.assess import collect_assessment, set_effort
 from appliance.evaluation.evaluate import evaluate
 from appliance.evaluation.leaks import audit
 from appliance.evaluation.text import evaluate_text
-from appliance.evaluation.verdict import Evidence, Insistence, decide, insist, reach_verdict
+from appliance.evaluation.verdict import (
+    Evidence,
+    Insistence,
+    decide,
+    insist,
+    is_refused,
+    reach_verdict,
+)
 from appliance.events import Line
 from appliance.export.merge import merge
 from appliance.export.onnx import export_onnx
@@ -144,9 +151,9 @@ def pretrain(request: JobRequest, run: RunDir) -> TuneResult:
         "judge", evaluate_text, plan, spec, tuned, text, recipe.evaluate, recipe.pretrain
     )
     _say(run, "Evaluate", describe.describe_report(report), *describe.describe_kept(report))
+    _refuse_early(request, run, Evidence(report=report))
     if recipe.pretrain.then == "nothing":
         return _ship(request, run, plan, spec, tuned, report, corpus, dataset)
-    _heed(insist(reach_verdict(Evidence(report=report)), _read_insistence(request)))
     merged = run.stage("pretrained", merge, plan, spec, tuned, dataset)
     _say(run, "Merge", describe.describe_merge(merged))
     choice = run.stage("pretrained-base", take_as_base, merged, choice)
@@ -260,6 +267,7 @@ def _tune_base(
     _say(run, "Evaluate", describe.describe_report(report), *describe.describe_kept(report))
     leaks = run.stage("audit", audit, plan, spec, tuned, dataset, recipe.dataset, recipe.audit)
     _say(run, "Leaks", describe.describe_leaks(leaks), *describe.list_leaks(leaks))
+    _refuse_early(request, run, Evidence(report=report, leaks=leaks, pretraining=pretraining))
     return _ship(request, run, plan, spec, tuned, report, corpus, dataset, pretraining, leaks)
 
 
@@ -306,13 +314,22 @@ def _read_insistence(request: JobRequest) -> Insistence:
     return Insistence(on_anything=request.force, on_no_gain=not is_gain_needed)
 
 
+def _refuse_early(request: JobRequest, run: RunDir, evidence: Evidence) -> None:
+    """Leave before hours of merging and exporting where the verdict cannot be but no."""
+    insistence = _read_insistence(request)
+    if is_refused(insist(reach_verdict(evidence), insistence)):
+        verdict = run.stage("verdict", decide, evidence, insistence)
+        _say(run, "Verdict", *describe.describe_verdict(verdict))
+        _heed(verdict)
+
+
 def _heed(verdict: Verdict) -> None:
     """Stop where a model is not to be deployed, and nobody insists.
 
     Raises:
         GateError: so it is.
     """
-    if verdict.decision != "do not deploy" or verdict.is_forced:
+    if not is_refused(verdict):
         return
     raise GateError(
         "the verdict is against this model: no bundle is made",

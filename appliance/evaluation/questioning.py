@@ -10,6 +10,7 @@ from pathlib import Path
 from appliance.dataset.template import ChatTemplate, load_chat_template
 from appliance.dataset.tokenizer import load_tokenizer
 from appliance.dataset.tokens import ANSWER, open_token_file
+from appliance.evaluation.recommend import MIN_QUESTIONS
 from appliance.evaluation.sheet import OPTION_TOKENS, Sheet, Writer, write_sheet
 from appliance.evaluation.ways import Effort, Examinee, WayAnswers
 from appliance.recipe import EvaluateRecipe
@@ -33,8 +34,10 @@ _SHOT_TOKENS = 128
 
 _MAX_SHOTS = 4
 
-_LEAST = 2
-"""Questions that are answered in any case, however little was trained."""
+_ALWAYS: tuple[Way, ...] = ("base", "tuned")
+"""Ways that answer in words in any case, however little was trained."""
+
+_SILENCE = Effort(num_choices=0, num_answers=0, answer_tokens=1)
 
 _CHOICES_PER_ANSWER = 3
 """Questions answered by choice for each that is answered in words, which costs more."""
@@ -62,11 +65,18 @@ class Questioning:
         return self.sheet.questions[: self.effort.num_answers]
 
     def ask(self, model: DecoderModel, ways: Sequence[Way]) -> dict[Way, WayAnswers]:
-        """Let one model answer in these ways."""
-        examinee = Examinee(
-            model=model, sheet=self.sheet, tokenizer=self.writer.tokenizer, effort=self.effort
-        )
-        return {way: examinee.answer(way) for way in ways}
+        """Let one model answer in these ways; where little is asked, in words and in two alone."""
+        made: dict[Way, WayAnswers] = {}
+        for way in ways:
+            is_asked = self.effort.num_choices or way in _ALWAYS
+            examinee = Examinee(
+                model=model,
+                sheet=self.sheet,
+                tokenizer=self.writer.tokenizer,
+                effort=self.effort if is_asked else _SILENCE,
+            )
+            made[way] = examinee.answer(way)
+        return made
 
 
 def open_questioning(
@@ -110,34 +120,35 @@ def open_questioning(
         writer,
     )
     index_file.unlink()  # the text of all documents once more, for nobody
-    least = min(recipe.num_questions, len(sheet.questions), _LEAST)
     most = int(recipe.questions_share * _TRAINING_PASSES * tuned.num_tokens)
-    num_choices = choose_number(sheet, least, recipe.num_choices, most)
+    num_choices = choose_number(sheet, recipe.num_choices, most)
+    spoken = num_choices // _CHOICES_PER_ANSWER or len(sheet.questions)
     return Questioning(
         sheet=sheet,
         writer=writer,
         effort=Effort(
             num_choices=num_choices,
-            num_answers=min(recipe.num_questions, max(least, num_choices // _CHOICES_PER_ANSWER)),
+            num_answers=min(recipe.num_questions, spoken),
             answer_tokens=recipe.answer_tokens,
         ),
         index_seconds=time.perf_counter() - started,
     )
 
 
-def choose_number(sheet: Sheet, least: int, most: int, max_tokens: int) -> int:
+def choose_number(sheet: Sheet, most: int, max_tokens: int) -> int:
     """Questions that are answered by choice: as many as their tokens allow.
+
+    None where they allow fewer than a comparison needs: it would cost much and tell nothing.
 
     Args:
         sheet: what could be asked.
-        least: so many in any case.
         most: at most so many.
         max_tokens: that all ways may read together.
     """
     number = min(most, len(sheet.questions))
-    while number > least and sheet.count_tokens(number) > max_tokens:
+    while number and sheet.count_tokens(number) > max_tokens:
         number -= 1
-    return max(number, least)
+    return number if number >= MIN_QUESTIONS else 0
 
 
 def _read_shots(train: Path) -> Iterator[tuple[int, ...]]:

@@ -132,6 +132,11 @@ def insist(verdict: Verdict, insistence: Insistence) -> Verdict:
     return verdict.model_copy(update={"is_forced": is_forced})
 
 
+def is_refused(verdict: Verdict) -> bool:
+    """Whether no bundle is made: the verdict says no, and nobody insists."""
+    return verdict.decision == "do not deploy" and not verdict.is_forced
+
+
 def _decide(report: EvalReport, failed: Sequence[Gate]) -> tuple[Deployment, str]:
     if failed:
         return "do not deploy", "; ".join(
@@ -212,7 +217,10 @@ def _judge_export(parity: ParityReport | None) -> Gate:
 
 
 def _judge_ways(ways: Sequence[WayScore]) -> Gate:
-    """Tuning has to be of use: alone, or on top of search, no way without it may be better."""
+    """Tuning has to be of use: alone, or on top of search, no way without it may be better.
+
+    Few questions leave `ways` empty: where chance decides, nothing is decided.
+    """
     limit = "its 95 % interval does not lie above that of tuning"
     tuned, both = _find(ways, "tuned"), _find(ways, "tuned+search")
     simpler = [way for way in ways if way.name in _SIMPLER]

@@ -136,7 +136,11 @@ def keep_answers(path: Path, sheet: Sheet, answers: dict[Way, WayAnswers]) -> No
         _collect_row(number, sheet, answers)
         for number in range(max((len(each.answers) for each in answers.values()), default=0))
     ]
-    rows.sort(key=lambda row: (row["gain"], row["scores"]["tuned"] - row["scores"]["base"]))
+    rows.sort(
+        key=lambda row: (
+            row["gain"], row["scores"].get("tuned", 0.0) - row["scores"].get("base", 0.0)
+        )
+    )  # fmt: skip
     middle = len(rows) // 2
     ordered = [
         row
@@ -149,12 +153,14 @@ def keep_answers(path: Path, sheet: Sheet, answers: dict[Way, WayAnswers]) -> No
 
 def _collect_row(number: int, sheet: Sheet, answers: dict[Way, WayAnswers]) -> dict[str, Any]:
     question = sheet.questions[number]
-    spoken: dict[Way, str] = {way: each.answers[number] for way, each in answers.items()}
+    spoken: dict[Way, str] = {
+        way: each.answers[number] for way, each in answers.items() if each.answers
+    }
     base, tuned = (measure_overlap(spoken[way], question.answer) for way in ("base", "tuned"))
     row: dict[str, Any] = question.model_dump()
     row.update({str(way): answer for way, answer in spoken.items()})
     return row | {
-        "scores": {way: each.beaten[number] for way, each in answers.items()},
+        "scores": {way: each.beaten[number] for way, each in answers.items() if each.beaten},
         "gain": tuned - base,
         "shown": [passage.source for passage in sheet.found[number]],
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from appliance.dataset.template import ChatTemplate, load_chat_template
 from appliance.dataset.tokenizer import load_tokenizer
 from appliance.evaluation.likelihood import score_options
 from appliance.evaluation.questioning import choose_number
+from appliance.evaluation.recommend import MIN_QUESTIONS
 from appliance.evaluation.sheet import INSTRUCTION, UNANSWERABLE, Writer, write_sheet
 from appliance.evaluation.ways import (
     BASE_WAYS,
@@ -155,9 +157,17 @@ def test_solved_examples_stand_before_a_prompt_as_far_as_half_the_room():
 
 
 def test_fewer_questions_are_asked_where_they_would_cost_more_than_allowed(sheet):
-    assert choose_number(sheet, 0, 64, sheet.count_tokens(2)) == 2
-    assert choose_number(sheet, 1, 64, 0) == 1
-    assert choose_number(sheet, 0, 2, 10**6) == 2
+    times = 1 + 2 * MIN_QUESTIONS // len(sheet.questions)
+    longer = replace(
+        sheet,
+        questions=times * sheet.questions,
+        options=times * sheet.options,
+        prompts={way: times * prompts for way, prompts in sheet.prompts.items()},
+    )
+    for number in (MIN_QUESTIONS, MIN_QUESTIONS + 3):
+        assert choose_number(longer, 64, longer.count_tokens(number)) == number
+    assert choose_number(longer, MIN_QUESTIONS + 1, 10**9) == MIN_QUESTIONS + 1
+    assert choose_number(longer, 64, longer.count_tokens(MIN_QUESTIONS) - 1) == 0
 
 
 def test_a_model_answers_by_choice_and_in_words(sheet):
