@@ -39,7 +39,7 @@ _ALWAYS: tuple[Way, ...] = ("base", "tuned")
 
 _SILENCE = Effort(num_choices=0, num_answers=0, answer_tokens=1)
 
-_CHOICES_PER_ANSWER = 3
+_CHOICES_PER_ANSWER = 6
 """Questions answered by choice for each that is answered in words, which costs more."""
 
 _TRAINING_PASSES = 3
