@@ -138,17 +138,17 @@ def open_questioning(
 def choose_number(sheet: Sheet, most: int, max_tokens: int) -> int:
     """Questions that are answered by choice: as many as their tokens allow.
 
-    None where they allow fewer than a comparison needs: it would cost much and tell nothing.
+    None where they leave fewer than a comparison needs: it would cost much and tell nothing.
 
     Args:
         sheet: what could be asked.
         most: at most so many.
         max_tokens: that all ways may read together.
     """
-    number = min(most, len(sheet.questions))
+    wanted = number = min(most, len(sheet.questions))
     while number and sheet.count_tokens(number) > max_tokens:
         number -= 1
-    return number if number >= MIN_QUESTIONS else 0
+    return number if number == wanted or number >= MIN_QUESTIONS else 0
 
 
 def _read_shots(train: Path) -> Iterator[tuple[int, ...]]:

@@ -85,7 +85,7 @@ def recommend(ways: Sequence[WayScore], asked: Asked | None) -> Advice:
 def _find_lack(asked: Asked | None) -> str:
     """Why the questions cannot decide anything; empty where they can."""
     if asked is None:
-        return f"fewer than {MIN_QUESTIONS} questions could be made from the held-out documents"
+        return "no question could be made from the held-out documents"
     if asked.num_questions < MIN_QUESTIONS:
         return f"{asked.num_questions} held-out questions; {MIN_QUESTIONS} are needed"
     if asked.num_documents < MIN_DOCUMENTS:

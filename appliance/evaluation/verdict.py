@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from appliance.evaluation.recommend import MIN_QUESTIONS
 from appliance.files import write_text
 from appliance.rundir import StageFolder
 from appliance.units import format_share
@@ -110,7 +111,7 @@ def reach_verdict(evidence: Evidence) -> Verdict:
         _judge_forgetting([report, *([before] if before else [])]),
         _judge_leaks(evidence.leaks),
         _judge_export(evidence.parity),
-        _judge_ways(report.ways),
+        _judge_ways(report),
     ]
     failed = [gate for gate in gates if gate.passed is False]
     kept = [gate for gate in gates if gate.passed]
@@ -142,8 +143,10 @@ def _decide(report: EvalReport, failed: Sequence[Gate]) -> tuple[Deployment, str
         return "do not deploy", "; ".join(
             f"{_FAULTS[gate.name]} ({gate.measured})" for gate in failed
         )
-    tuned, both = _find(report.ways, "tuned"), _find(report.ways, "tuned+search")
-    if tuned and both and _is_better(both, tuned):
+    ways = _list_telling(report)
+    tuned, both = _find(ways, "tuned"), _find(ways, "tuned+search")
+    simpler = [way for way in ways if way.name in _SIMPLER]
+    if tuned and both and any(_is_below(tuned, way) for way in (*simpler, both)):
         return (
             "deploy with search",
             f"with search over the documents it scores {_tell(both)}, alone {_tell(tuned)}",
@@ -216,20 +219,23 @@ def _judge_export(parity: ParityReport | None) -> Gate:
     )
 
 
-def _judge_ways(ways: Sequence[WayScore]) -> Gate:
-    """Tuning has to be of use: alone, or on top of search, no way without it may be better.
+def _judge_ways(report: EvalReport) -> Gate:
+    """Tuning has to be of use: no way without it may be better than it is alone and with search.
 
-    Few questions leave `ways` empty: where chance decides, nothing is decided.
+    Few questions decide nothing: chance would.
     """
     limit = "its 95 % interval does not lie above that of tuning"
+    ways = _list_telling(report)
     tuned, both = _find(ways, "tuned"), _find(ways, "tuned+search")
     simpler = [way for way in ways if way.name in _SIMPLER]
     if tuned is None or not simpler:
-        return _not_measured(WAYS, limit)
+        gate = _not_measured(WAYS, limit)
+        if report.asked is None or report.asked.num_questions >= MIN_QUESTIONS:
+            return gate
+        few = f"{_count(report.asked.num_questions, 'question')}, {MIN_QUESTIONS} are needed"
+        return gate.model_copy(update={"measured": few})
     better = [
-        way
-        for way in simpler
-        if not tuned.high >= way.low and not (both is not None and _is_better(both, way))
+        way for way in simpler if _is_below(tuned, way) and (both is None or _is_below(both, way))
     ]
     best = max(better or simpler, key=lambda way: (way.low, way.score))
     measured = f"{_SIMPLER[best.name]} scores {_tell(best)}, the tuned model {_tell(tuned)}"
@@ -237,9 +243,15 @@ def _judge_ways(ways: Sequence[WayScore]) -> Gate:
     return Gate(name=WAYS, passed=not better, measured=measured, limit=limit)
 
 
-def _is_better(one: WayScore, other: WayScore) -> bool:
-    """Whether the interval of one way lies wholly above that of another."""
-    return one.low > other.high
+def _list_telling(report: EvalReport) -> tuple[WayScore, ...]:
+    """Ways of answering, where they were asked often enough to be compared."""
+    is_enough = report.asked is None or report.asked.num_questions >= MIN_QUESTIONS
+    return report.ways if is_enough else ()
+
+
+def _is_below(one: WayScore, other: WayScore) -> bool:
+    """Whether the interval of one way lies wholly below that of another, or is no number."""
+    return not one.high >= other.low
 
 
 def _find(ways: Sequence[WayScore], name: Way) -> WayScore | None:

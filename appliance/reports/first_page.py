@@ -58,7 +58,7 @@ def draw_ways(ways: tuple[WayScore, ...]) -> Bars:
             )
             for way in ways
         ),
-        note="1 would be every answer right.",
+        note="1: the right answer stands out from every wrong one; 0.5: by chance.",
     )
 
 

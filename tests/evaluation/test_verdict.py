@@ -5,6 +5,7 @@ import random
 import pytest
 
 from appliance.describe import describe_verdict
+from appliance.evaluation.recommend import MIN_QUESTIONS
 from appliance.evaluation.verdict import (
     EXPORT,
     FORGETTING,
@@ -18,6 +19,7 @@ from appliance.evaluation.verdict import (
     reach_verdict,
 )
 from appliance.values import (
+    Asked,
     EvalReport,
     GeneralScore,
     LeakLimits,
@@ -34,7 +36,7 @@ EPSILON = 1e-9
 NAN = float("nan")
 
 
-def make_report(low=0.02, rise=None, ways=()):
+def make_report(low=0.02, rise=None, ways=(), asked=None):
     general = rise is not None and GeneralScore(
         base_bits_per_byte=1.0, tuned_bits_per_byte=1.0, rise=rise, limit=0.02
     )
@@ -51,6 +53,7 @@ def make_report(low=0.02, rise=None, ways=()):
         text_improvement_high=None,
         answers_file="",
         general=general or None,
+        asked=asked,
         ways=ways,
     )
 
@@ -163,6 +166,17 @@ def test_a_rung_that_failed_stops(parity, passed):
 TUNED = make_way("tuned", 0.4, 0.5)
 
 
+def make_asked(num_questions):
+    return Asked(
+        comparisons=(),
+        num_questions=num_questions,
+        num_documents=num_questions,
+        num_options=5,
+        num_passages=100,
+        index_seconds=0.1,
+    )
+
+
 @pytest.mark.parametrize(
     ("others", "decision"),
     [
@@ -173,14 +187,15 @@ TUNED = make_way("tuned", 0.4, 0.5)
         ([make_way("base", 0.5 + EPSILON)], "do not deploy"),
         ([make_way("tuned+search", 0.5)], "deploy"),
         ([make_way("tuned+search", 0.5 + EPSILON)], "deploy with search"),
-        # search is better than tuning: what counts is whether tuning adds to it
-        ([make_way("search", 0.6, 0.7), make_way("tuned+search", 0.7)], "do not deploy"),
+        # search is better than tuning: what counts is whether tuning takes from it
+        ([make_way("search", 0.6, 0.7), make_way("tuned+search", 0.4)], "do not deploy"),
+        ([make_way("search", 0.6, 0.7), make_way("tuned+search", 0.5)], "deploy with search"),
         ([make_way("search", 0.6, 0.7), make_way("tuned+search", 0.8)], "deploy with search"),
         # one simpler way is beaten, the other is not
         (
             [
                 make_way("search", 0.6, 0.7),
-                make_way("prompt", 0.9, 0.95),
+                make_way("prompt", 0.95, 0.99),
                 make_way("tuned+search", 0.8),
             ],
             "do not deploy",
@@ -191,6 +206,16 @@ def test_ways_are_told_apart_by_their_intervals(others, decision):
     verdict = judge(report=make_report(ways=(TUNED, *others)))
     assert verdict.decision == decision
     assert verdict.sentence.startswith(f"{decision}: ")
+
+
+def test_ways_decide_nothing_where_few_questions_were_asked():
+    few = make_asked(MIN_QUESTIONS - 1), make_asked(MIN_QUESTIONS)
+    ways = (TUNED, make_way("search", 0.5 + EPSILON))
+    verdicts = [judge(report=make_report(ways=ways, asked=asked)) for asked in few]
+
+    assert [verdict.decision for verdict in verdicts] == ["deploy", "do not deploy"]
+    (gate,) = (gate for gate in verdicts[0].gates if gate.name == WAYS)
+    assert gate.passed is None and "15 questions" in gate.measured
 
 
 def test_search_is_named_where_it_is_better():

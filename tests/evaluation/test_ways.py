@@ -168,6 +168,7 @@ def test_fewer_questions_are_asked_where_they_would_cost_more_than_allowed(sheet
         assert choose_number(longer, 64, longer.count_tokens(number)) == number
     assert choose_number(longer, MIN_QUESTIONS + 1, 10**9) == MIN_QUESTIONS + 1
     assert choose_number(longer, 64, longer.count_tokens(MIN_QUESTIONS) - 1) == 0
+    assert choose_number(sheet, 64, 10**9) == len(sheet.questions)
 
 
 def test_a_model_answers_by_choice_and_in_words(sheet):
