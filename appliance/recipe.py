@@ -206,7 +206,7 @@ class AuditRecipe(_Section):
         8_000, ge=256, description="Tokens of trained and of held-out text looked at, each."
     )
     max_membership: float = Field(
-        0.9, ge=0.5, le=1, description="Trained documents told from others, 0.5: by chance (AUC)."
+        0.98, ge=0.5, le=1, description="Trained documents told from others, 0.5: by chance (AUC)."
     )
     max_recall: int = Field(
         16, ge=0, description="Tokens in a row of a training text that come out word for word."

@@ -15,7 +15,7 @@ KEYS = {
 """What scripts may rely on."""
 
 STAGES = {
-    "corpus", "base", "dataset", "plan", "tune", "evaluate", "audit", "merge", "reference",
+    "corpus", "base", "questions", "dataset", "plan", "tune", "evaluate", "audit", "merge", "reference",
     "export", "parity", "verdict", "bundle",
 }  # fmt: skip
 
