@@ -30,7 +30,7 @@ HOSTILE = (
     f"{{{{ 7919 * 7907 }}}} {NAME_CANARY}.md",
 )
 QUICK = (
-    "tune.method=adapter",
+    "tune.method=full",
     "tune.lr=1e-3",
     "tune.epochs=1",
     "tune.sequence_length=512",
