@@ -15,8 +15,8 @@ KEYS = {
 """What scripts may rely on."""
 
 STAGES = {
-    "corpus", "base", "questions", "dataset", "plan", "tune", "evaluate", "audit", "merge", "reference",
-    "export", "parity", "verdict", "bundle",
+    "corpus", "base", "questions", "dataset", "plan", "tune", "evaluate", "audit", "merge",
+    "reference", "export", "parity", "verdict", "bundle",
 }  # fmt: skip
 
 
