@@ -6,8 +6,9 @@ Only geometry: places in a drawing of WIDTH by HEIGHT, which scales with the pag
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 
+from appliance.reports.axes import Scale, choose_ticks, join_points, make_scale
 from appliance.reports.blocks import Mark, Plot, Tick, Trace
 from appliance.reports.record import Curves
 from appliance.values import RateTrial, TrainPlan, TunedModel
@@ -15,8 +16,6 @@ from appliance.values import RateTrial, TrainPlan, TunedModel
 WIDTH, HEIGHT = 520, 280
 LEFT, RIGHT, TOP, BOTTOM = 62, 16, 14, 46
 """Room for the texts of the axes."""
-
-Scale = Callable[[float], float]
 
 
 def plot_losses(curves: Curves, tuned: TunedModel | None) -> Plot | None:
@@ -50,12 +49,12 @@ def plot_losses(curves: Curves, tuned: TunedModel | None) -> Plot | None:
         traces=(
             Trace(
                 name="training",
-                path=_join((x(row.step), y(row.loss)) for row in finite),
+                path=join_points((x(row.step), y(row.loss)) for row in finite),
                 style="faint",
             ),
             Trace(
                 name="held-out documents",
-                path=_join((x(row.step), y(row.loss)) for row in held_out),
+                path=join_points((x(row.step), y(row.loss)) for row in held_out),
             ),
         ),
         marks=marks,
@@ -82,7 +81,7 @@ def plot_trials(trials: Sequence[RateTrial]) -> Plot | None:
         x_name="learning rate",
         x_ticks=[Tick(at=x(math.log10(trial.lr)), text=f"{trial.lr:g}") for trial in trials],
         y_ticks=y_ticks,
-        traces=(Trace(name="held-out loss", path=_join((a, b) for a, b, _ in places)),),
+        traces=(Trace(name="held-out loss", path=join_points((a, b) for a, b, _ in places)),),
         marks=[
             Mark(
                 x=a,
@@ -111,8 +110,8 @@ def plot_speed(curves: Curves, plan: TrainPlan | None) -> Plot | None:
     if planned:
         low, high = y(planned.low), y(planned.high)
         band = [(LEFT, low), (LEFT, high), (WIDTH - RIGHT, high), (WIDTH - RIGHT, low)]
-        traces.append(Trace(name="planned", path=_join(band) + "Z", style="band"))
-    line = _join((x(row.step), y(row.tokens_per_second)) for row in steps)
+        traces.append(Trace(name="planned", path=join_points(band) + "Z", style="band"))
+    line = join_points((x(row.step), y(row.tokens_per_second)) for row in steps)
     return Plot(
         title="Speed",
         x_name="step",
@@ -129,7 +128,7 @@ def plot_rate(curves: Curves) -> Plot | None:
         return None
     x, x_ticks = _scale_x(0, max(curves.num_steps, curves.steps[-1].step))
     y, y_ticks = _scale_y(0, max(row.lr for row in curves.steps))
-    line = _join((x(row.step), y(row.lr)) for row in curves.steps)
+    line = join_points((x(row.step), y(row.lr)) for row in curves.steps)
     return Plot(
         title="Learning rate",
         x_name="step",
@@ -140,26 +139,8 @@ def plot_rate(curves: Curves) -> Plot | None:
     )
 
 
-def choose_ticks(low: float, high: float, at_most: int = 5) -> list[float]:
-    """Round values within a range: multiples of 1, 2 or 5 times a power of ten."""
-    span = high - low
-    if span <= 0:
-        return [low]
-    power = 10.0 ** math.floor(math.log10(span))
-    for factor in (0.1, 0.2, 0.5, 1, 2, 5):
-        step = factor * power
-        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-        if last - first + 1 <= at_most:
-            return [number * step for number in range(first, last + 1)]
-    return [low, high]
-
-
 def _scale_x(low: float, high: float) -> tuple[Scale, list[Tick]]:
-    span = high - low or 1.0
-
-    def place(value: float) -> float:
-        return round(LEFT + (WIDTH - LEFT - RIGHT) * (value - low) / span, 1)
-
+    place = make_scale(low, high if high > low else low + 1.0, LEFT, WIDTH - RIGHT)
     return place, [Tick(at=place(value), text=f"{value:,.0f}") for value in choose_ticks(low, high)]
 
 
@@ -167,15 +148,6 @@ def _scale_y(low: float, high: float) -> tuple[Scale, list[Tick]]:
     """With a margin, but never below nought for what cannot be."""
     margin = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
     bottom, top = max(0.0, low - margin) if low >= 0 else low - margin, high + margin
-
-    def place(value: float) -> float:
-        return round(
-            HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - bottom) / (top - bottom), 1
-        )
-
+    place = make_scale(bottom, top, HEIGHT - BOTTOM, TOP)
     ticks = choose_ticks(bottom, top)
     return place, [Tick(at=place(value), text=f"{value:,.10g}") for value in ticks]
-
-
-def _join(points: Iterable[tuple[float, float]]) -> str:
-    return "".join(f"{'L' if number else 'M'}{x:g} {y:g}" for number, (x, y) in enumerate(points))

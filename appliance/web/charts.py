@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from appliance.reports.axes import choose_ticks, join_points, make_scale
+from appliance.reports.blocks import Tick
 from appliance.values import TrainPlan
 from appliance.web.curves import Curves
 
@@ -14,14 +16,6 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 40
 """Room for the texts of the axes."""
 
 Point = tuple[float, float]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Tick:
-    """A place on an axis, and its figure."""
-
-    at: float
-    text: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,8 +128,8 @@ def plot(
     margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
     bottom, top = (low - margin if floor is None else floor), high + margin
     end = max([last, 1, *(step for _, points in shown for step, _ in points)])
-    x = _make_scale(0, end, LEFT, WIDTH - RIGHT)
-    y = _make_scale(bottom, top, HEIGHT - BOTTOM, TOP)
+    x = make_scale(0, end, LEFT, WIDTH - RIGHT)
+    y = make_scale(bottom, top, HEIGHT - BOTTOM, TOP)
     return Plot(
         title=title,
         words=f"{title}: " + "; ".join(_describe(each, points, places) for each, points in shown),
@@ -143,7 +137,7 @@ def plot(
             Line(
                 name=each.name,
                 style=each.style,
-                path=_join((x(step), y(value)) for step, value in points),
+                path=join_points((x(step), y(value)) for step, value in points),
                 dots=tuple((x(step), y(value)) for step, value in points) if each.dotted else (),
             )
             for each, points in shown
@@ -156,24 +150,6 @@ def plot(
     )
 
 
-def choose_ticks(low: float, high: float, at_most: int = 5) -> list[float]:
-    """Round values within a range: multiples of 1, 2 or 5 times a power of ten."""
-    span = high - low
-    power = 10.0 ** math.floor(math.log10(span))
-    for step in (0.1 * power, 0.2 * power, 0.5 * power, power, 2 * power, 5 * power):
-        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-        if last - first + 1 <= at_most:
-            return [number * step for number in range(first, last + 1)]
-    return [low, high]
-
-
-def _make_scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
-    def place(value: float) -> float:
-        return round(start + (end - start) * (value - low) / (high - low), 1)
-
-    return place
-
-
 def _describe(series: Series, points: Sequence[Point], places: int) -> str:
     (_, first), (step, latest) = points[0], points[-1]
     return (
@@ -181,7 +157,3 @@ def _describe(series: Series, points: Sequence[Point], places: int) -> str:
         if len(points) > 1
         else f"{series.name} {latest:,.{places}f} at step {step:,.0f}"
     )
-
-
-def _join(points: Iterable[Point]) -> str:
-    return "".join(f"{'L' if number else 'M'}{x:g} {y:g}" for number, (x, y) in enumerate(points))

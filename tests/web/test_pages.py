@@ -12,7 +12,8 @@ from markupsafe import escape
 
 from appliance.daemon.client import Client
 from appliance.errors import DocumentsError
-from appliance.web.charts import HEIGHT, WIDTH, choose_ticks, plot_loss
+from appliance.reports.axes import choose_ticks
+from appliance.web.charts import HEIGHT, WIDTH, plot_loss
 from appliance.web.curves import Curves, HeldOutLoss, History, Step
 from appliance.web.desk import Desk, Visitor
 from appliance.web.events import read_place
