@@ -31,8 +31,9 @@ from appliance.bases.catalogue import Place, find_place
 from appliance.bases.manifest import read_manifest, verify_place
 from appliance.bases.store import fold_name
 from appliance.bundle.attest import seal, write_statement
+from appliance.bundle.entries import list_entries
 from appliance.bundle.keys import load_signing_key
-from appliance.bundle.manifest import ATTESTATION, MANIFEST, FileEntry, list_files
+from appliance.bundle.manifest import ATTESTATION, MANIFEST, FileEntry
 from appliance.errors import UsageError
 from appliance.files import hash_file, sync, write_text
 from appliance.units import MIB
@@ -116,11 +117,7 @@ def pack_stick(
         timespec="seconds"
     )
     _write_texts(folder, listed, stored, created)
-    others = [
-        FileEntry(path=name, num_bytes=path.stat().st_size, sha256=hash_file(path))
-        for name, path in list_files(folder)
-        if name not in by_path
-    ]
+    others = list_entries(folder, without=by_path)
     manifest = StickManifest(
         product_version=__version__,
         created=created,

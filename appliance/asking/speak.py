@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from appliance.dataset.template import ChatTemplate, TemplateRefusal, load_chat_template
 from appliance.dataset.tokenizer import TextTokenizer
 from appliance.errors import BaseModelError
+from appliance.tuning.generate import generate
 from appliance.tuning.load import load_base
 from appliance.values import Turn
 
@@ -24,7 +25,6 @@ class Speaker:
     template: ChatTemplate
     tokenizer: TextTokenizer
 
-    @torch.no_grad()
     def say(self, talks: Sequence[Sequence[Turn]], num_tokens: int) -> list[str]:
         """What the model says next in each talk.
 
@@ -35,29 +35,11 @@ class Speaker:
         Raises:
             BaseModelError: the chat template of the base cannot put a question.
         """
-        if not talks:
-            return []
-        prompts = [self.tokenizer.chat.encode(text, add_special_tokens=False).ids
-                   for text in map(self._render, talks)]  # fmt: skip
+        encode = self.tokenizer.chat.encode
+        prompts = [encode(self._render(talk), add_special_tokens=False).ids for talk in talks]
         eos = self.tokenizer.eos_token
         end = self.tokenizer.chat.token_to_id(eos) if eos else None
-        pad = 0 if end is None else end  # fills short prompts on the left, where the mask hides it
-        longest = max(map(len, prompts))
-        blanks = [longest - len(prompt) for prompt in prompts]
-        rows = [[pad] * blank + list(ids) for blank, ids in zip(blanks, prompts, strict=True)]
-        masks = [[0] * blank + [1] * (longest - blank) for blank in blanks]
-        device = next(self.model.parameters()).device
-        out_BT = self.model.generate(
-            input_ids=torch.tensor(rows, device=device),
-            attention_mask=torch.tensor(masks, device=device),
-            max_new_tokens=num_tokens,
-            do_sample=False,
-            eos_token_id=end,
-            pad_token_id=pad,
-        )
-        said = [
-            ids[: ids.index(end)] if end in ids else ids for ids in out_BT[:, longest:].tolist()
-        ]
+        said = generate(self.model, prompts, num_tokens, end)
         return [self.tokenizer.chat.decode(ids, skip_special_tokens=True) for ids in said]
 
     def _render(self, turns: Sequence[Turn]) -> str:

@@ -20,15 +20,9 @@ from appliance import __version__, search
 from appliance.bundle.attest import seal, write_statement
 from appliance.bundle.bom import BOM, write_bom
 from appliance.bundle.card import write_card
+from appliance.bundle.entries import list_entries
 from appliance.bundle.keys import load_signing_key, locate_keys
-from appliance.bundle.manifest import (
-    ATTESTATION,
-    MANIFEST,
-    VERDICT,
-    FileEntry,
-    Manifest,
-    list_files,
-)
+from appliance.bundle.manifest import ATTESTATION, MANIFEST, VERDICT, Manifest, list_files
 from appliance.bundle.provenance import DOCUMENTS, describe_build, list_documents
 from appliance.errors import ExportError
 from appliance.files import hash_file, sync, write_text
@@ -129,6 +123,8 @@ def pack(
         base, tuned, report, corpus, dataset, documents_sha256, created, has_text=has_text
     )
     _write_json(folder / BOM, bom)
+    for _, path in list_files(folder):
+        sync(path)
     manifest = Manifest(
         product_version=__version__,
         created=created,
@@ -136,7 +132,7 @@ def pack(
         licence=base.licence,
         method=tuned.method,
         precision=onnx.precision,
-        files=tuple(_list_entries(folder)),
+        files=list_entries(folder),
         has_documents_text=has_text,
     )
     write_text(folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
@@ -172,14 +168,6 @@ def _read_documents(stage: StageFolder, corpus: Corpus) -> Iterator[Document]:
     with stage.open(corpus.documents_file).open(encoding="utf-8") as lines:
         for line in lines:
             yield Document.model_validate_json(line)
-
-
-def _list_entries(folder: Path) -> list[FileEntry]:
-    entries = []
-    for name, path in list_files(folder):
-        sync(path)
-        entries.append(FileEntry(path=name, num_bytes=path.stat().st_size, sha256=hash_file(path)))
-    return entries
 
 
 def _write_reports(

@@ -6,25 +6,20 @@ Needs nothing but the standard library and the records; works on a copy of a bun
 from __future__ import annotations
 
 import json
-import os
-import stat
 from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
-from appliance.bundle.manifest import (
-    ATTESTATION,
-    MANIFEST,
-    VERDICT,
-    FileEntry,
-    Manifest,
-    list_files,
-)
+from appliance.bundle.entries import Holder, check_entries, refuse_odd_files
+from appliance.bundle.manifest import ATTESTATION, MANIFEST, VERDICT, Manifest
 from appliance.errors import BundleError
-from appliance.files import hash_file
 from appliance.values import Verdict
 
 _COPY_AGAIN = "copy the bundle again from where it was made, or make it again"
+
+_BUNDLE = Holder(
+    name="bundle", fix=_COPY_AGAIN, fix_added="remove what was added, or copy the bundle again"
+)
 
 
 def find_bundle(path: Path) -> Path:
@@ -63,26 +58,9 @@ def verify_bundle(path: Path) -> Manifest:
             added (it is named); or an entry points out of the bundle.
     """
     folder = find_bundle(path)
-    present = dict(list_files(folder))
-    beside = {name: folder / name for name in (MANIFEST, ATTESTATION)}
-    for name, file in {**beside, **present}.items():
-        if name == ATTESTATION and not os.path.lexists(file):
-            continue  # whether there must be one is the caller's question
-        if not stat.S_ISREG(file.lstat().st_mode):
-            raise BundleError(
-                f"the bundle holds {name}, which is not a plain file",
-                why="a link could lead out of the bundle",
-                fix=_COPY_AGAIN,
-            )
+    refuse_odd_files(folder, _BUNDLE)
     manifest = read_manifest(folder)
-    for entry in manifest.files:
-        _check_file(entry, present.pop(entry.path, None))
-    if present:
-        raise BundleError(
-            f"the bundle holds {min(present)}, which is not in its manifest",
-            why=f"{len(present)} file{'s were' if len(present) > 1 else ' was'} added",
-            fix="remove what was added, or copy the bundle again",
-        )
+    check_entries(folder, manifest.files, _BUNDLE)
     return manifest
 
 
@@ -144,24 +122,4 @@ def _is_inside(name: str) -> bool:
     inside = not path.is_absolute() and ".." not in path.parts and path.parts
     return bool(
         plain and inside and path.as_posix() == name and name not in (MANIFEST, ATTESTATION)
-    )
-
-
-def _check_file(entry: FileEntry, path: Path | None) -> None:
-    if path is None:
-        raise BundleError(
-            f"{entry.path} is missing from the bundle",
-            why=f"the manifest lists it with {entry.num_bytes:,} bytes",
-            fix=_COPY_AGAIN,
-        )
-    num_bytes = path.stat().st_size
-    if num_bytes != entry.num_bytes:
-        why = f"it has {num_bytes:,} bytes, the manifest says {entry.num_bytes:,}"
-    else:
-        sha256 = hash_file(path)
-        if sha256 == entry.sha256:
-            return
-        why = f"its sha256 is {sha256[:12]}…, the manifest says {entry.sha256[:12]}…"
-    raise BundleError(
-        f"{entry.path} in the bundle is not what was packed", why=why, fix=_COPY_AGAIN
     )

@@ -18,7 +18,7 @@ from appliance.documents.marks import KnownMarks
 from appliance.documents.placeholders import make_mark
 from appliance.documents.scrub import ScrubPolicy, find_private
 from appliance.documents.scrubbing.finding import KINDS
-from appliance.evaluation.answers import generate_answers
+from appliance.tuning.generate import generate
 from appliance.tuning.model import DecoderModel
 from appliance.tuning.sample import choose_examples
 
@@ -87,7 +87,7 @@ def list_told(
         [*model.lead_ids, *start, *encoding.ids[-BEFORE_TOKENS:]]
         for encoding in (tokenizer.encode(list(before)) if before else [])
     ]
-    answers = generate_answers(model, prompts, ANSWER_TOKENS, None)
+    answers = generate(model.module, prompts, ANSWER_TOKENS, None)
     told: set[str] = set()
     for text, answer in zip(before, answers, strict=True):
         said = text + tokenizer.plain.decode(answer)  # words before a number say what it is

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from appliance.dataset.tokenizer import TextTokenizer
-from appliance.evaluation.answers import generate_answers
 from appliance.evaluation.likelihood import score_options
 from appliance.evaluation.sheet import Sheet
+from appliance.tuning.generate import generate
 from appliance.tuning.model import DecoderModel
 from appliance.values import Way
 
@@ -117,8 +117,11 @@ class Examinee:
         lead = self.model.lead_ids
         token = self.tokenizer.eos_token
         end = self.tokenizer.chat.token_to_id(token) if token else None
-        ids = generate_answers(
-            self.model, [[*lead, *prompt] for prompt in prompts], self.effort.answer_tokens, end
+        ids = generate(
+            self.model.module,
+            [[*lead, *prompt] for prompt in prompts],
+            self.effort.answer_tokens,
+            end,
         )
         return [self.tokenizer.chat.decode(answer).strip() for answer in ids]
 

@@ -62,26 +62,26 @@ def test_verify_names_a_missing_file(bundle):
 @pytest.mark.parametrize("name", ["custom_ops.so", "reports/extra.json", ".hidden"])
 def test_verify_names_a_file_that_was_added(bundle, name):
     (bundle / name).write_text("x")
-    assert refuse(bundle).what == f"the bundle holds {name}, which is not in its manifest"
+    assert refuse(bundle).what == f"the bundle holds {name!r}, which is not in its manifest"
 
 
 def test_verify_refuses_a_manifest_that_is_a_link(bundle, tmp_path):
     (bundle / "manifest.json").rename(tmp_path / "manifest.json")
     (bundle / "manifest.json").symlink_to(tmp_path / "manifest.json")
-    assert refuse(bundle).what == "the bundle holds manifest.json, which is not a plain file"
+    assert refuse(bundle).what == "the bundle holds 'manifest.json', which is not a plain file"
 
 
 def test_verify_refuses_a_link_in_place_of_a_file(bundle, tmp_path):
     path = bundle / "tokenizer.json"
     path.rename(tmp_path / "elsewhere.json")
     path.symlink_to(tmp_path / "elsewhere.json")
-    assert refuse(bundle).what == "the bundle holds tokenizer.json, which is not a plain file"
+    assert refuse(bundle).what == "the bundle holds 'tokenizer.json', which is not a plain file"
 
 
 def test_verify_refuses_a_link_in_place_of_a_folder(bundle, tmp_path):
     (bundle / "reports").rename(tmp_path / "reports")
     (bundle / "reports").symlink_to(tmp_path / "reports")
-    assert refuse(bundle).what == "the bundle holds reports, which is not a plain file"
+    assert refuse(bundle).what == "the bundle holds 'reports', which is not a plain file"
 
 
 @pytest.mark.parametrize(
