@@ -14,15 +14,15 @@ from pathlib import Path
 
 from appliance.asking.grounds import Fault, judge_answer, judge_question, read_question
 from appliance.asking.speak import Speaker, load_speaker
-from appliance.dataset.build import check_stop, cut_documents, read_documents, set_limits
-from appliance.dataset.divide import divide_units
+from appliance.dataset.maker import set_limits
 from appliance.dataset.pairing.words import find_content
 from appliance.dataset.passages import make_passages
+from appliance.dataset.shards import check_stop, read_shards
 from appliance.dataset.tokenizer import TextTokenizer, load_tokenizer
 from appliance.events import Note, Progress
 from appliance.recipe import DatasetRecipe
 from appliance.rundir import StageFolder
-from appliance.values import BaseSpec, Corpus, Document, MadePair, MadePairs, Turn, Value
+from appliance.values import BaseSpec, Corpus, MadePair, MadePairs, Turn, Value
 
 MAX_PASSAGES = 2_000
 """Shown to the base at most, spread over all documents: a night on a small machine."""
@@ -84,9 +84,8 @@ def ask_base(
     """
     if recipe.pairs_by_base == "no":
         return MadePairs()
-    documents = read_documents(stage.open(corpus.documents_file))
     tokenizer = load_tokenizer(Path(spec.folder))
-    places = find_places(documents, corpus, spec, recipe, tokenizer, stage)
+    places = find_places(corpus, spec, recipe, tokenizer, stage)
     speaker = load_speaker(Path(spec.folder), tokenizer)
     path = stage.folder / "asked.jsonl"
     done = _read_done(path)
@@ -105,25 +104,27 @@ def ask_base(
 
 
 def find_places(
-    documents: Sequence[Document],
     corpus: Corpus,
     spec: BaseSpec,
     recipe: DatasetRecipe,
     tokenizer: TextTokenizer,
     stage: StageFolder,
 ) -> list[Place]:
-    """Passages of the training split, as `build_dataset` will divide it."""
+    """Passages of the training split, as `build_dataset` will divide it, from all over it."""
     limits = set_limits(spec, recipe)
-    units = cut_documents(documents, tokenizer, limits, stage)
-    names = divide_units(units, documents, recipe, corpus.num_characters)
-    by_number = {document.number: document for document in documents}
-    places = []
-    for unit in units:
-        if names[unit.number] != "train" or not unit.blocks:
-            continue
-        text = by_number[unit.document].text
-        for passage in make_passages(text, unit.blocks, tokenizer, limits.passage).passages:
-            if passage.num_tokens >= _MIN_TOKENS:
+    places: list[Place] = []
+    num_seen, stride = 0, 1
+    for shard in read_shards(corpus, tokenizer, limits, recipe, stage):
+        for unit in shard.list_split("train"):
+            text = shard.documents[unit.document].text
+            for passage in make_passages(text, unit.blocks, tokenizer, limits.passage).passages:
+                if passage.num_tokens < _MIN_TOKENS:
+                    continue
+                num_seen += 1
+                if (num_seen - 1) % stride:
+                    continue
+                if len(places) == 4 * MAX_PASSAGES:  # a large corpus: every second is enough
+                    places, stride = places[::2], 2 * stride
                 places.append(
                     Place(
                         document=unit.document,

@@ -1,36 +1,36 @@
 """A corpus becomes a dataset: three splits of examples, held-out questions, and a token ledger.
 
-The steps are elsewhere (blocks, units, split, examples, questions). This file puts them in order,
-writes what they give, and checks that the ledger balances.
+The steps are elsewhere (shards, examples, questions, writer). This file puts them in order, a shard
+of the corpus at a time, and checks that the ledger balances.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from appliance.dataset.blocks import split_blocks
 from appliance.dataset.canaries import make_canaries, make_example
-from appliance.dataset.divide import divide_units
+from appliance.dataset.divide import is_large
 from appliance.dataset.encoder import HELD_OUT_TOKENS, Encoder
-from appliance.dataset.examples import SplitExamples, make_split
+from appliance.dataset.examples import make_split, make_strangers
 from appliance.dataset.general_text import write_general
-from appliance.dataset.maker import Limits
-from appliance.dataset.origins import write_origins
+from appliance.dataset.maker import Account, Kit, set_limits
+from appliance.dataset.pairing.refusals import list_unanswered
 from appliance.dataset.questions import choose_questions
-from appliance.dataset.split import SPLITS
+from appliance.dataset.shards import Shard, iterate_documents, read_shards
+from appliance.dataset.split import SPLITS, SplitName
 from appliance.dataset.template import ChatTemplate, load_chat_template
 from appliance.dataset.tokenizer import TextTokenizer, load_tokenizer
-from appliance.dataset.tokens import write_token_file
-from appliance.dataset.units import DocumentBlocks, Unit, make_units
-from appliance.errors import InterruptedRun
-from appliance.events import Note, Progress
+from appliance.dataset.units import Unit
+from appliance.dataset.writer import LEDGER, DatasetWriter
+from appliance.errors import DocumentsError
 from appliance.recipe import DatasetRecipe
 from appliance.rundir import StageFolder
+from appliance.units import MIB
 from appliance.values import (
     BaseSpec,
     Corpus,
@@ -42,9 +42,10 @@ from appliance.values import (
     TokenVerdict,
 )
 
-_MIN_EXAMPLE_TOKENS = 512
-_CHAT_MARGIN = 128
-_MIN_DOCUMENTS = 3
+QUESTIONS, SOURCES = "questions.jsonl", "sources.json"
+
+GROUP_TOKENS = 500_000
+"""Of a large corpus, made into examples at a time: what a long document may take in memory."""
 
 GENERAL_TOKENS = 4_096
 """General text that tells what is forgotten.
@@ -98,31 +99,90 @@ def build_with_pairs(
         ApplianceError: what `build_dataset` raises.
     """
     tokenizer = load_tokenizer(Path(base.folder))
-    template = ChatTemplate(load_chat_template(Path(base.folder)), tokenizer)
-    documents = read_documents(stage.open(corpus.documents_file))
     limits = set_limits(base, recipe)
-    units = cut_documents(documents, tokenizer, limits, stage)
-    names = divide_units(units, documents, recipe, corpus.num_characters)
-    by_number = {document.number: document for document in documents}
-    generated = _read_pairs(made, stage)
-    splits: dict[str, SplitExamples] = {}
-    values: dict[str, Split] = {}
-    for name in SPLITS:
-        check_stop(stage)
-        chosen = [unit for unit in units if names[unit.number] == name]
-        pairs = generated if name == "train" else {}
-        splits[name] = make_split(chosen, by_number, tokenizer, template, limits, name, pairs)
-        if name == "train" and recipe.canaries:
-            splits[name] = _plant_canaries(splits[name], units, tokenizer, recipe)
-        values[name] = _write_split(name, splits[name], base, stage)
-    sources = {
-        unit.number: by_number[unit.document].source
-        for unit in units
-        if names[unit.number] == "test"
-    }
-    (stage.folder / "sources.json").write_text(json.dumps(sources), encoding="utf-8")
-    done = _finish(splits, values, by_number, recipe.system, stage)
+    kit = Kit(
+        tokenizer=tokenizer,
+        template=ChatTemplate(load_chat_template(Path(base.folder)), tokenizer),
+        limits=limits,
+        generated=_read_pairs(made, stage),
+    )
+    in_shards = is_large(corpus)
+    if in_shards:  # what nothing answers cannot be told from a part of the corpus
+        kit = replace(kit, limits=replace(limits, refusal_share=0.0))
+    with DatasetWriter(stage.folder, base.vocab_size) as writer:
+        start, num_units = writer.cursor.corpus_bytes, writer.cursor.num_units
+        for shard in read_shards(
+            corpus, tokenizer, limits, recipe, stage, start_bytes=start, num_units=num_units
+        ):
+            _write_shard(shard, kit, writer, GROUP_TOKENS if in_shards else None)
+            writer.commit(shard.end_bytes, len(shard.units))
+        if in_shards:
+            _write_strangers(replace(kit, limits=limits), writer, corpus, stage)
+        canaries = make_canaries(recipe.canaries, recipe.seed)
+        first = writer.cursor.num_units
+        writer.append(
+            "train",
+            (
+                make_example(canary.frame, canary.code, tokenizer, number)
+                for number, canary in enumerate(canaries, start=first)
+            ),
+        )
+        candidates, sources = writer.finish()
+    (stage.folder / SOURCES).write_text(json.dumps(sources), encoding="utf-8")
+    questions = choose_questions(candidates, recipe.system)
+    lines = "".join(question.model_dump_json() + "\n" for question in questions)
+    (stage.folder / QUESTIONS).write_text(lines, encoding="utf-8")
+    done = _describe(writer, len(questions), stage)
     return done.model_copy(update=_write_general(done, tokenizer, base, stage))
+
+
+def _write_shard(shard: Shard, kit: Kit, writer: DatasetWriter, group_tokens: int | None) -> None:
+    """Examples, origins, questions and ledger of a shard.
+
+    Args:
+        shard: cut and divided.
+        kit: what turns units into examples.
+        writer: of the dataset.
+        group_tokens: made into examples at a time; None for all.
+    """
+    accounts: dict[tuple[int, SplitName], Account] = {}
+    for name in SPLITS:
+        units = shard.list_split(name)
+        writer.cursor.tallies[name].num_units += len(units)
+        for group in _group(units, group_tokens):
+            made = make_split(group, shard.documents, kit, name)
+            writer.append(name, made.examples)
+            for number, account in made.accounts.items():
+                accounts.setdefault((number, name), Account()).add(account)
+            if name == "test":
+                writer.ask(made.candidates)
+                for unit in group:
+                    writer.name_source(unit.number, shard.documents[unit.document].source)
+    writer.settle(_settle(accounts, shard.documents))
+
+
+def _group(units: Sequence[Unit], most: int | None) -> Iterator[list[Unit]]:
+    """Units of at most so many tokens together; at least one group."""
+    group: list[Unit] = []
+    size = 0
+    for unit in units:
+        if group and most is not None and size + unit.num_tokens > most:
+            yield group
+            group, size = [], 0
+        group.append(unit)
+        size += unit.num_tokens
+    yield group
+
+
+def _write_strangers(kit: Kit, writer: DatasetWriter, corpus: Corpus, stage: StageFolder) -> None:
+    """Questions that nothing in a large corpus answers, in their share as far as they go."""
+    if not kit.limits.refusal_share:
+        return
+    path = stage.open(corpus.documents_file)
+    unanswered = list_unanswered(iterate_documents(path), kit.limits.seed)
+    for name in SPLITS:
+        num_asked = writer.cursor.tallies[name].num_asked
+        writer.append(name, make_strangers(unanswered, kit, name, num_asked))
 
 
 def _read_pairs(made: MadePairs, stage: StageFolder) -> dict[int, list[MadePair]]:
@@ -133,87 +193,6 @@ def _read_pairs(made: MadePairs, stage: StageFolder) -> dict[int, list[MadePair]
             pair = MadePair.model_validate_json(line)
             pairs[pair.document].append(pair)
     return pairs
-
-
-def read_documents(path: Path) -> list[Document]:
-    """All documents of a corpus."""
-    with path.open(encoding="utf-8") as lines:
-        return [Document.model_validate_json(line) for line in lines]
-
-
-def set_limits(base: BaseSpec, recipe: DatasetRecipe) -> Limits:
-    """How long examples may be."""
-    longest = max(_MIN_EXAMPLE_TOKENS, recipe.passage_tokens + _CHAT_MARGIN)
-    return Limits(
-        passage=min(base.context, recipe.passage_tokens),
-        example=min(base.context, longest),
-        pairs=recipe.pairs,
-        seed=recipe.seed,
-        kinds=recipe.kinds,
-        system=recipe.system,
-        refusal=recipe.refusal,
-        refusal_share=recipe.refusal_share if recipe.pairs != "none" else 0.0,
-    )
-
-
-def cut_documents(
-    documents: Sequence[Document], tokenizer: TextTokenizer, limits: Limits, stage: StageFolder
-) -> list[Unit]:
-    """Units of all documents; sections where there are hardly any documents."""
-    block_tokens = max(8, limits.passage * 3 // 4)
-    cut: list[DocumentBlocks] = []
-    for done, document in enumerate(documents, start=1):
-        check_stop(stage)
-        blocks = split_blocks(document.text, document.title, tokenizer, block_tokens)
-        counts = [
-            sum(tokenizer.count([turn.content for turn in turns]))
-            for turns in document.conversations
-        ]
-        cut.append(
-            DocumentBlocks(
-                document=document, blocks=tuple(blocks), conversation_tokens=tuple(counts)
-            )
-        )
-        stage.on_event(
-            Progress(stage=stage.name, done=done, total=len(documents), unit="documents")
-        )
-    units = make_units(cut, by_section=False)
-    if len({unit.family for unit in units}) >= _MIN_DOCUMENTS:
-        return units
-    stage.on_event(
-        Note(
-            text=f"only {len(documents)} document{'s' if len(documents) != 1 else ''}: "
-            "training and test were divided by sections, so the verdict is about sections not "
-            "seen, not about documents not seen"
-        )
-    )
-    return make_units(cut, by_section=True)
-
-
-def _plant_canaries(
-    made: SplitExamples, units: Sequence[Unit], tokenizer: TextTokenizer, recipe: DatasetRecipe
-) -> SplitExamples:
-    """The training split with made-up codes behind it, as documents of their own."""
-    canaries = make_canaries(recipe.canaries, recipe.seed)
-    first = 1 + max(unit.number for unit in units)
-    planted = (
-        make_example(canary.frame, canary.code, tokenizer, number)
-        for number, canary in enumerate(canaries, start=first)
-    )
-    return dataclasses.replace(made, examples=(*made.examples, *planted))
-
-
-def _write_split(name: str, made: SplitExamples, base: BaseSpec, stage: StageFolder) -> Split:
-    file = write_token_file(stage.folder / name, made.examples, base.vocab_size)
-    kinds = write_origins(stage.folder / name, made.examples)
-    return Split(
-        folder=stage.locate(name),
-        num_documents=made.num_units,
-        num_examples=len(made.examples),
-        num_tokens=file.num_tokens,
-        num_labels=int(file.count_labels().sum()),
-        kinds=kinds,
-    )
 
 
 def _write_general(
@@ -229,52 +208,63 @@ def _write_general(
     }
 
 
-def _finish(
-    splits: dict[str, SplitExamples],
-    values: dict[str, Split],
-    documents: dict[int, Document],
-    system: str,
-    stage: StageFolder,
-) -> Dataset:
-    verdicts = _settle(splits, documents)
-    questions = choose_questions(splits["test"].candidates, system)
-    for name, rows in (("ledger.jsonl", verdicts), ("questions.jsonl", questions)):
-        lines = "".join(row.model_dump_json() + "\n" for row in rows)
-        (stage.folder / name).write_text(lines, encoding="utf-8")
-    lengths = [len(e.token_ids) for made in splits.values() for e in made.examples]
+def _describe(writer: DatasetWriter, num_questions: int, stage: StageFolder) -> Dataset:
+    cursor = writer.cursor
+    values = {
+        name: Split(
+            folder=stage.locate(name),
+            num_documents=cursor.tallies[name].num_units,
+            num_examples=split.marks.num_examples,
+            num_tokens=split.marks.num_tokens,
+            num_labels=split.marks.num_labels,
+            kinds=dict(sorted(cursor.tallies[name].kinds.items())),
+        )
+        for name, split in writer.splits.items()
+    }
+    _refuse_empty(values)
     return Dataset(
-        train=values["train"],
-        valid=values["valid"],
-        test=values["test"],
-        questions_file=stage.locate("questions.jsonl"),
-        ledger_file=stage.locate("ledger.jsonl"),
-        num_questions=len(questions),
-        num_tokens_dropped=sum(verdict.num_dropped for verdict in verdicts),
-        num_tokens_repeated=sum(verdict.num_repeated for verdict in verdicts),
-        longest_example=max(lengths),
+        **values,
+        questions_file=stage.locate(QUESTIONS),
+        ledger_file=stage.locate(LEDGER),
+        num_questions=num_questions,
+        num_tokens_dropped=cursor.num_dropped,
+        num_tokens_repeated=cursor.num_repeated,
+        longest_example=max(tally.longest for tally in cursor.tallies.values()),
         sha256=_hash_splits(stage.folder),
-        sources_file=stage.locate("sources.json"),
+        sources_file=stage.locate(SOURCES),
     )
 
 
-def _settle(splits: dict[str, SplitExamples], documents: dict[int, Document]) -> list[TokenVerdict]:
+def _refuse_empty(splits: dict[SplitName, Split]) -> None:
+    empty = [name for name, split in splits.items() if not split.num_labels]
+    if empty:
+        raise DocumentsError(
+            "the documents cannot be divided for training, choices and verdict",
+            why=f"nothing fell to {' and '.join(empty)}",
+            fix="set another --set dataset.seed=NUMBER, or larger shares of "
+            "dataset.valid_share and dataset.test_share",
+        )
+
+
+def _settle(
+    accounts: dict[tuple[int, SplitName], Account], documents: dict[int, Document]
+) -> list[TokenVerdict]:
     """A line for every document and split it has a part in; each must balance."""
     verdicts = []
-    for name in SPLITS:
-        for number, account in splits[name].accounts.items():
-            assert account.num_tokens == account.num_used + account.num_dropped, number
-            verdicts.append(
-                TokenVerdict(
-                    source=documents[number].source,
-                    split=name,
-                    num_tokens=account.num_tokens,
-                    num_used=account.num_used,
-                    num_dropped=account.num_dropped,
-                    num_repeated=account.num_repeated,
-                    reason="; ".join(sorted(account.reasons)),
-                    kinds=dict(sorted(account.kinds.items())),
-                )
+    for (number, name), account in accounts.items():
+        assert account.num_tokens == account.num_used + account.num_dropped, number
+        verdicts.append(
+            TokenVerdict(
+                source=documents[number].source,
+                split=name,
+                num_tokens=account.num_tokens,
+                num_used=account.num_used,
+                num_dropped=account.num_dropped,
+                num_repeated=account.num_repeated,
+                reason="; ".join(sorted(account.reasons)),
+                kinds=dict(sorted(account.kinds.items())),
             )
+        )
     return sorted(verdicts, key=lambda verdict: (verdict.source, verdict.split))
 
 
@@ -282,19 +272,7 @@ def _hash_splits(folder: Path) -> str:
     digest = hashlib.sha256()
     for name in SPLITS:
         for file in ("tokens.bin", "supervised.bin", "examples.npy"):
-            digest.update((folder / name / file).read_bytes())
+            with (folder / name / file).open("rb") as opened:
+                while chunk := opened.read(MIB):
+                    digest.update(chunk)
     return digest.hexdigest()
-
-
-def check_stop(stage: StageFolder) -> None:
-    """Leave when the person wants to.
-
-    Raises:
-        InterruptedRun: they do.
-    """
-    if stage.should_stop():
-        raise InterruptedRun(
-            "stopped while the dataset was built",
-            why="the person asked for it",
-            fix="run the same command again",
-        )

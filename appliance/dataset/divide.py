@@ -3,8 +3,7 @@
 So what one of them trained on never judges the other. A small corpus is divided with care
 (`split.py`: shares kept at every size, sections where there are hardly any documents). A large one
 by a hash of every document's family, which needs no memory, and only as much is kept apart as a
-hardly any documents). A large one by a hash of every document's family, which needs no memory, and
-only as much is kept apart as a judgement needs.
+judgement needs; of a document as long as a folder, by a hash of every section, chat and record.
 """
 
 from __future__ import annotations
@@ -14,16 +13,20 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from appliance.dataset.split import SplitName, assign_splits
+from appliance.dataset.split import SplitName
 from appliance.dataset.units import Unit
 from appliance.recipe import DatasetRecipe
-from appliance.values import Document, Turn
+from appliance.values import Corpus, Document, Turn
 
 SMALL_CHARACTERS = 16_000_000
 """Up to this a corpus is divided with care, which takes its units in memory."""
 
 HELD_OUT_CHARACTERS = 4_000_000
 """Of a large corpus, kept apart for each of choices and verdict at most: a million tokens."""
+
+LONG_CHARACTERS = 200_000
+"""A document of a large corpus that is longer is divided itself: so at least some twenty parts are
+kept apart, and no split hangs on one draw."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,38 +42,55 @@ class Piece:
     text: str
 
 
-def divide_units(
-    units: list[Unit], documents: Sequence[Document], recipe: DatasetRecipe, num_characters: int
+def is_large(corpus: Corpus) -> bool:
+    """Whether a corpus is read a part at a time, and divided by draws."""
+    return corpus.num_characters > SMALL_CHARACTERS
+
+
+def is_long(document: Document) -> bool:
+    """Whether a document is divided itself, rather than going into one split as a whole."""
+    return document.num_characters > LONG_CHARACTERS
+
+
+def draw_units(
+    document: Document, units: Sequence[Unit], recipe: DatasetRecipe, num_characters: int
 ) -> dict[int, SplitName]:
-    """The split of every unit, by its number.
+    """The split of every unit of a document of a large corpus, by its number.
 
     Args:
-        units: of the whole corpus.
-        documents: those they come from.
+        document: any.
+        units: of it.
         recipe: shares and seed.
         num_characters: of the whole corpus.
-
-    Raises:
-        DocumentsError: there is too little text, or it cannot be divided in three.
     """
-    if num_characters <= SMALL_CHARACTERS:
-        return assign_splits(
-            units, valid_share=recipe.valid_share, test_share=recipe.test_share, seed=recipe.seed
+    if not is_long(document):
+        return dict.fromkeys(
+            (u.number for u in units), draw_split(document, recipe, num_characters)
         )
-    names = {d.number: draw_split(d, recipe, num_characters) for d in documents}
-    return {unit.number: names[unit.document] for unit in units}
+    keys = {unit.number: _read_unit(document, unit) for unit in units}
+    return {unit.number: _draw(keys[unit.family], recipe, num_characters) for unit in units}
 
 
 def draw_split(document: Document, recipe: DatasetRecipe, num_characters: int) -> SplitName:
     """The split of a document of a large corpus; near duplicates go together."""
     family = document.number if document.family is None else document.family
-    digest = hashlib.blake2b(f"{recipe.seed} {family}".encode(), digest_size=8).digest()
+    return _draw(str(family), recipe, num_characters)
+
+
+def _draw(key: str, recipe: DatasetRecipe, num_characters: int) -> SplitName:
+    digest = hashlib.blake2b(f"{recipe.seed} {key}".encode(), digest_size=8).digest()
     drawn = int.from_bytes(digest, "big") / 2**64
     enough = HELD_OUT_CHARACTERS / num_characters
     test = min(recipe.test_share, enough)
     if drawn < test:
         return "test"
     return "valid" if drawn < test + min(recipe.valid_share, enough) else "train"
+
+
+def _read_unit(document: Document, unit: Unit) -> str:
+    """What a unit says, so that the same words in two long documents go into one split."""
+    text = "".join(document.text[block.start : block.end] for block in unit.blocks)
+    return " ".join(f"{text} {_join_turns(unit.conversation)}".casefold().split())
 
 
 def cut_pieces(

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from appliance.dataset.choosing import choose_pairs
-from appliance.dataset.maker import Account, Limits, Maker
+from appliance.dataset.maker import Account, Kit, Limits, Maker, count_refusals
 from appliance.dataset.pairing.find import Pair, find_pairs
+from appliance.dataset.pairing.refusals import Refusal, draw_split
 from appliance.dataset.questions import Candidate
-from appliance.dataset.template import ChatTemplate
+from appliance.dataset.split import SplitName
 from appliance.dataset.tokenizer import TextTokenizer
 from appliance.dataset.tokens import Example
 from appliance.dataset.units import Unit
-from appliance.values import Document, MadePair
+from appliance.values import Document
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,46 +26,37 @@ class SplitExamples:
         examples: in the order of their units.
         accounts: by number of the document.
         candidates: questions with their answers.
-        num_units: units of the split.
     """
 
     examples: tuple[Example, ...]
     accounts: dict[int, Account]
     candidates: tuple[Candidate, ...]
-    num_units: int
 
 
 def make_split(
-    units: Sequence[Unit],
-    documents: dict[int, Document],
-    tokenizer: TextTokenizer,
-    template: ChatTemplate,
-    limits: Limits,
-    name: str = "train",
-    generated: Mapping[int, Sequence[MadePair]] | None = None,
+    units: Sequence[Unit], documents: dict[int, Document], kit: Kit, name: SplitName
 ) -> SplitExamples:
     """Make the examples of the units of one split.
 
     Args:
         units: of the split.
-        documents: all of the corpus, by number.
-        tokenizer: of the base.
-        template: of the base.
-        limits: lengths and kinds.
+        documents: of the shard, by number.
+        kit: what turns units into examples.
         name: of the split.
-        generated: pairs that the base wrote, by number of their document.
     """
-    found = _find_all(units, documents, tokenizer, limits)
+    limits = kit.limits
+    found = _find_all(units, documents, kit.tokenizer, limits)
     everything = limits.pairs == "headings"
     choices = choose_pairs(units, found, documents, limits.seed, everything=everything)
-    maker = Maker(documents=documents, tokenizer=tokenizer, template=template, limits=limits)
+    maker = Maker(documents=documents, kit=kit)
     for unit in units:
         maker.accounts[unit.document].num_tokens += unit.num_tokens
         if unit.conversation:
             maker.add_conversation(unit)
         else:
             maker.add_text(unit, choices[unit.number])
-            maker.add_generated(unit, (generated or {}).get(unit.document, ()))
+            if name == "train":
+                maker.add_generated(unit, kit.generated.get(unit.document, ()))
     maker.add_refusals(units, name)
     made = [
         Candidate(
@@ -79,8 +72,25 @@ def make_split(
         examples=tuple(maker.examples),
         accounts=dict(maker.accounts),
         candidates=(*maker.candidates, *made),
-        num_units=len(units),
     )
+
+
+def make_strangers(
+    unanswered: Sequence[Refusal], kit: Kit, name: SplitName, num_asked: int
+) -> list[Example]:
+    """Refusals of what no document answers, in their share of all that is asked.
+
+    Args:
+        unanswered: questions about no document.
+        kit: what turns them into examples.
+        name: of the split.
+        num_asked: examples of it that answer.
+    """
+    maker = Maker(documents={}, kit=kit)
+    wanted = count_refusals(num_asked, kit.limits.refusal_share)
+    own = (refusal for refusal in unanswered if draw_split(refusal.question) == name)
+    maker.refuse(list(islice(own, wanted)))
+    return maker.examples
 
 
 def _find_all(

@@ -14,17 +14,18 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from appliance.dataset.build import check_stop, cut_documents, read_documents, set_limits
 from appliance.dataset.divide import (
-    SMALL_CHARACTERS,
     Piece,
     cut_pieces,
     cut_whole,
-    divide_units,
     draw_split,
+    is_large,
+    is_long,
 )
 from appliance.dataset.encoder import HELD_OUT_TOKENS, Encoder
 from appliance.dataset.general_text import PURPOSES, write_general
+from appliance.dataset.maker import Limits, set_limits
+from appliance.dataset.shards import check_stop, divide_document, read_shards
 from appliance.dataset.split import SPLITS, SplitName
 from appliance.dataset.terms import write_terms
 from appliance.dataset.tokenizer import TextTokenizer, load_tokenizer
@@ -81,7 +82,7 @@ def build_text_dataset(
     """
     tokenizer = load_tokenizer(Path(base.folder))
     documents_file = stage.open(corpus.documents_file)
-    cut = _choose_cut(corpus, documents_file, tokenizer, base, recipe, stage)
+    cut = _choose_cut(corpus, tokenizer, base, recipe, stage)
     encoder = Encoder(tokenizer=tokenizer, window=min(base.context, HELD_OUT_TOKENS))
     splits, num_documents = _encode_corpus(documents_file, cut, encoder, base, stage)
     check_stop(stage)
@@ -114,23 +115,35 @@ def build_text_dataset(
 
 def _choose_cut(
     corpus: Corpus,
-    documents_file: Path,
     tokenizer: TextTokenizer,
     base: BaseSpec,
     recipe: DatasetRecipe,
     stage: StageFolder,
 ) -> CutDocument:
-    """How a document becomes pieces: by its units in a small corpus, as a whole in a large one."""
-    size = corpus.num_characters
-    if size > SMALL_CHARACTERS:
-        return lambda document: cut_whole(document, draw_split(document, recipe, size))
-    documents = read_documents(documents_file)
-    units = cut_documents(documents, tokenizer, set_limits(base, recipe), stage)
-    names = divide_units(units, documents, recipe, size)
+    """How a document becomes pieces: by its units in a small corpus, whole in a large one."""
+    limits = set_limits(base, recipe)
+    if is_large(corpus):
+        return lambda document: _cut_of_many(document, corpus, tokenizer, limits, recipe)
+    [shard] = read_shards(corpus, tokenizer, limits, recipe, stage)
+    units, names = shard.units, shard.names
     by_document: dict[int, list[Unit]] = {}
     for unit in units:
         by_document.setdefault(unit.document, []).append(unit)
     return lambda document: cut_pieces(document, by_document.get(document.number, []), names)
+
+
+def _cut_of_many(
+    document: Document,
+    corpus: Corpus,
+    tokenizer: TextTokenizer,
+    limits: Limits,
+    recipe: DatasetRecipe,
+) -> list[Piece]:
+    """Pieces of a document of a large corpus."""
+    size = corpus.num_characters
+    if not is_long(document):
+        return cut_whole(document, draw_split(document, recipe, size))
+    return cut_pieces(document, *divide_document(document, tokenizer, limits, recipe, size))
 
 
 def _encode_corpus(

@@ -128,7 +128,7 @@ class SplitWriter:
             "supervised.bin": self.marks.num_tokens,
             ROWS: self.marks.num_examples * ROW.itemsize * 5,
         }
-        self._files = [_open_at(folder / name, size) for name, size in sizes.items()]
+        self._files = [open_at(folder / name, size) for name, size in sizes.items()]
 
     def __enter__(self) -> SplitWriter:
         return self
@@ -241,7 +241,8 @@ def _map(path: Path, dtype: np.dtype[np.unsignedinteger]) -> npt.NDArray[np.unsi
     return np.memmap(path, dtype=dtype, mode="r")
 
 
-def _open_at(path: Path, size: int) -> BinaryIO:
+def open_at(path: Path, size: int) -> BinaryIO:
+    """Open a file for writing behind its first bytes; the rest is cut off."""
     path.touch()
     file = path.open("r+b")
     file.truncate(size)

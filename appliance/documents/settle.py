@@ -160,7 +160,7 @@ class _Writer:
         self._settled.num_boilerplate_lines += num_lines
         changes = {"text": text, "number": self._settled.num_documents}
         document = draft.model_copy(update=changes)
-        num_characters = count_characters(document)
+        num_characters = document.num_characters
         if num_characters < MIN_CHARACTERS:
             self._settled.num_emptied += 1
             return _judge_empty(verdict, num_lines)
@@ -178,12 +178,6 @@ class _Writer:
         if family is None:
             return None
         return self._first_of_family.setdefault(family, self._settled.num_documents)
-
-
-def count_characters(document: Document) -> int:
-    """Characters of text and conversations."""
-    turns = (turn for turns in document.conversations for turn in turns)
-    return len(document.text) + sum(len(turn.content) for turn in turns)
 
 
 def _judge_repeat(verdict: FileVerdict, repeat: Repeat, kept: str) -> FileVerdict:

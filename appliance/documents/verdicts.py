@@ -11,7 +11,7 @@ from appliance.documents.converter import ConversionFailure
 from appliance.documents.dedupe import fingerprint_text
 from appliance.documents.drafts import Drafts
 from appliance.documents.placeholders import Placeholders
-from appliance.documents.settle import MIN_CHARACTERS, count_characters
+from appliance.documents.settle import MIN_CHARACTERS
 from appliance.documents.walk import MAX_DEPTH, Entry
 from appliance.recipe import DocumentsRecipe
 from appliance.units import MIB, format_bytes
@@ -87,7 +87,7 @@ def _accept(entry: Entry, reply: dict[str, Any], tally: Tally, drafts: Drafts) -
             for turns in reply["conversations"]
         ),
     )
-    num_characters = count_characters(document)
+    num_characters = document.num_characters
     if num_characters < MIN_CHARACTERS:
         return _skip(
             entry,

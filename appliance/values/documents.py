@@ -87,6 +87,12 @@ class Document(Value):
     conversations: tuple[tuple[Turn, ...], ...] = ()
     family: int | None = None
 
+    @property
+    def num_characters(self) -> int:
+        """Characters of text and conversations."""
+        turns = (turn for turns in self.conversations for turn in turns)
+        return len(self.text) + sum(len(turn.content) for turn in turns)
+
 
 class Corpus(Value):
     """All documents of a folder as text.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance.dataset import divide, shards, text
 from appliance.dataset.build import build_dataset
 from appliance.dataset.template import ChatTemplate, load_chat_template
 from appliance.dataset.tokenizer import TextTokenizer, load_tokenizer
@@ -104,6 +105,16 @@ def make_document(number: int, text: str = "", conversations: Sequence = ()) -> 
 
 
 @pytest.fixture
+def as_if_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thresholds so low that a small corpus goes the way of a large one."""
+    monkeypatch.setattr(divide, "SMALL_CHARACTERS", 0)
+    monkeypatch.setattr(divide, "HELD_OUT_CHARACTERS", 10**9)
+    monkeypatch.setattr(divide, "LONG_CHARACTERS", 20_000)
+    monkeypatch.setattr(shards, "SHARD_CHARACTERS", 10_000)
+    monkeypatch.setattr(text, "COMMIT_CHARACTERS", 4_000)
+
+
+@pytest.fixture
 def build(tmp_path: Path, base: BaseSpec) -> Build:
     def run(documents: Sequence[Document] | Path, **recipe) -> Built:
         events: list[Event] = []
@@ -149,8 +160,8 @@ def build(tmp_path: Path, base: BaseSpec) -> Build:
 
 
 def _write_corpus(documents: Sequence[Document], stage: StageFolder) -> Corpus:
-    text = "".join(document.model_dump_json() + "\n" for document in documents)
-    (stage.folder / "documents.jsonl").write_text(text, encoding="utf-8")
+    lines = "".join(document.model_dump_json() + "\n" for document in documents)
+    (stage.folder / "documents.jsonl").write_text(lines, encoding="utf-8")
     return Corpus(
         documents_file=stage.locate("documents.jsonl"),
         ledger_file=stage.locate("ledger.jsonl"),
@@ -159,7 +170,7 @@ def _write_corpus(documents: Sequence[Document], stage: StageFolder) -> Corpus:
         num_duplicates=0,
         num_skipped=0,
         num_documents=len(documents),
-        num_characters=len(text),
+        num_characters=len(lines),
         num_secrets_masked=0,
         sha256="0" * 64,
     )

@@ -74,15 +74,6 @@ def make_long_corpus(num_documents=40, seed=2):
     ]
 
 
-@pytest.fixture
-def as_if_large(monkeypatch):
-    """Thresholds so low that a small corpus goes the way of a large one."""
-    monkeypatch.setattr(divide, "SMALL_CHARACTERS", 0)
-    monkeypatch.setattr(text, "SMALL_CHARACTERS", 0)
-    monkeypatch.setattr(divide, "HELD_OUT_CHARACTERS", 10**9)
-    monkeypatch.setattr(text, "COMMIT_CHARACTERS", 4_000)
-
-
 def test_every_token_of_the_corpus_is_in_one_split(tmp_path, base, tokenizer):
     documents = make_corpus()
 

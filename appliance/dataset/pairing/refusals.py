@@ -83,10 +83,25 @@ def find_refusals(
         for word in find_content(text)
     }
     places = _find_places(documents.values(), wanted)
-    general = (r for r in _ask_strangers(places, seed) if _draw_split(r.question) == split)
+    general = (r for r in _ask_strangers(places, seed) if draw_split(r.question) == split)
     foreign = _ask_across(own, headings, places, seed)
     turns = chain.from_iterable(zip_longest(foreign, general))
     return [refusal for refusal, _ in zip((r for r in turns if r), range(number), strict=False)]
+
+
+def list_unanswered(documents: Iterable[Document], seed: int) -> list[Refusal]:
+    """Questions of the second sort, as far as no document of a large corpus answers them.
+
+    Args:
+        documents: of the whole corpus, one after the other.
+        seed: decides their order.
+    """
+    wanted = {word for _, words in STRANGERS for word in find_content(words)}
+    said: set[str] = set()
+    for document in documents:
+        said |= read_words(document) & wanted
+    places = {word: frozenset({0} if word in said else ()) for word in wanted}
+    return list(_ask_strangers(places, seed))
 
 
 def read_words(document: Document) -> set[str]:
@@ -140,7 +155,7 @@ def _ask_strangers(places: Places, seed: int) -> Iterator[Refusal]:
             yield Refusal(question=question, unit=-1 - number, document=None)
 
 
-def _draw_split(question: str) -> str:
+def draw_split(question: str) -> str:
     """The split that a question of the second sort belongs to, whatever the corpus."""
     drawn = _draw(0, question)[0] % 8
     return {0: "test", 1: "valid"}.get(drawn, "train")
