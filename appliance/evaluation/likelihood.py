@@ -46,7 +46,7 @@ def score_options(
     hidden_TD: Tensor = output.last_hidden_state[0]
     hidden_ND = hidden_TD[_find_predictors(len(prompt), options).to(device)]
     labels_N = ids_T[len(prompt) :].to(device)
-    nats_N = measure_each(hidden_ND, model.read_head(), labels_N)
+    nats_N = measure_each(hidden_ND, model.read_head(), labels_N, model.logit_cap)
     return [part.sum().item() for part in torch.split(nats_N, [len(option) for option in options])]
 
 

@@ -55,6 +55,11 @@ class CachedModel:
         """Weight of the head, shape (V, D)."""
         return self.model.read_head()
 
+    @property
+    def logit_cap(self) -> float | None:
+        """Bound of the scores that the head gives; None for none."""
+        return self.model.logit_cap
+
     def read_hidden(self, pack: Pack) -> Tensor:
         """Final hidden states of a pack, shape (T, D)."""
         device = next(self.model.decoder.parameters()).device
