@@ -69,9 +69,7 @@ def attend_segments(
         tensors = (query_BHTK, key_BHPK, value_BHPK)
         parts = [tuple(t[:, :, start:end] for t in tensors) for start, end in segments]
     attend = _attend if softcap is None else _attend_capped
-    out = [
-        attend(*part, attention_mask, scaling, sliding_window, softcap) for part in parts
-    ]
+    out = [attend(*part, attention_mask, scaling, sliding_window, softcap) for part in parts]
     return torch.cat(out, dim=2).transpose(1, 2).contiguous(), None
 
 

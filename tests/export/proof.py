@@ -18,6 +18,9 @@ from appliance.dataset.tokens import Example, write_token_file
 from appliance.serving.decoder import make_decoder
 from appliance.serving.graph import open_graph
 
+END = 2
+"""The end token of the models in `zoo.py`."""
+
 FIRST_WORD = 5
 """Ids below are special."""
 
@@ -85,8 +88,7 @@ def continue_library(folder: Path, prompt: list[int], num_tokens: int) -> list[i
 
     model = og.Model(str(folder))
     params = og.GeneratorParams(model)
-    length = len(prompt) + num_tokens
-    params.set_search_options(max_length=length, min_length=length, do_sample=False)
+    params.set_search_options(max_length=len(prompt) + num_tokens, do_sample=False)
     generator = og.Generator(model, params)
     generator.append_tokens(np.array([prompt], dtype=np.int32))
     while not generator.is_done():
@@ -95,8 +97,9 @@ def continue_library(folder: Path, prompt: list[int], num_tokens: int) -> list[i
 
 
 def count_equal(one: list[int], other: list[int]) -> int:
-    """Tokens until the first difference."""
-    for number, (a, b) in enumerate(zip(one, other, strict=True)):
+    """Tokens until the first difference; the library's loop may end at the end token."""
+    for number, (a, b) in enumerate(zip(one, other, strict=False)):
         if a != b:
             return number
-    return len(one)
+    has_ended = bool(other) and other[-1] == END and one[len(other) - 1] == END
+    return len(one) if has_ended else min(len(one), len(other))

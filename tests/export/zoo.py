@@ -13,12 +13,13 @@ from typing import Any
 
 import torch
 
+# the builder takes every matrix of as many rows as the vocabulary for the head: 2 · 160 ≠ 256
 WINDOW, ORIGINAL, TOKENS, CONTEXT, VOCAB = 64, 128, 320, 512, 256
 
 SIZES = {
     "vocab_size": VOCAB,
     "hidden_size": 64,
-    "intermediate_size": 128,
+    "intermediate_size": 160,
     "num_hidden_layers": 4,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
@@ -69,7 +70,9 @@ HEAD = {"head_dim": 16}
 
 ZOO = (
     Member(name="llama", architecture="LlamaForCausalLM"),
-    Member(name="llama tied", architecture="LlamaForCausalLM", changes={"tie_word_embeddings": True}),
+    Member(
+        name="llama tied", architecture="LlamaForCausalLM", changes={"tie_word_embeddings": True}
+    ),
     Member(
         name="llama biases, gelu",
         architecture="LlamaForCausalLM",
@@ -90,14 +93,20 @@ ZOO = (
         },
     ),
     Member(name="qwen2 yarn", architecture="Qwen2ForCausalLM", changes=rope(YARN, 1e6)),
-    Member(name="qwen3", architecture="Qwen3ForCausalLM", changes=HEAD | rope({"rope_type": "default"}, 1e6)),
+    Member(
+        name="qwen3",
+        architecture="Qwen3ForCausalLM",
+        changes=HEAD | rope({"rope_type": "default"}, 1e6),
+    ),
     Member(
         name="qwen3 tied, yarn",
         architecture="Qwen3ForCausalLM",
         changes=HEAD | rope(YARN, 1e6) | {"tie_word_embeddings": True},
     ),
     Member(name="mistral", architecture="MistralForCausalLM", changes={"sliding_window": None}),
-    Member(name="mistral window", architecture="MistralForCausalLM", changes={"sliding_window": WINDOW}),
+    Member(
+        name="mistral window", architecture="MistralForCausalLM", changes={"sliding_window": WINDOW}
+    ),
     Member(
         name="phi3",
         architecture="Phi3ForCausalLM",
@@ -111,8 +120,22 @@ ZOO = (
     Member(
         name="phi3 longrope",
         architecture="Phi3ForCausalLM",
-        changes=rope(LONGROPE) | {
+        changes=rope(LONGROPE)
+        | {
             "sliding_window": WINDOW,
+            "original_max_position_embeddings": ORIGINAL,
+        },
+        text=ORIGINAL,
+    ),
+    Member(
+        name="phi3 longrope, part of the head",
+        architecture="Phi3ForCausalLM",
+        changes=rope(LONGROPE | {"partial_rotary_factor": 0.5})
+        | {
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "sliding_window": None,
+            "tie_word_embeddings": True,
             "original_max_position_embeddings": ORIGINAL,
         },
         text=ORIGINAL,
@@ -153,7 +176,7 @@ ZOO = (
         architecture="GraniteForCausalLM",
         changes={
             "embedding_multiplier": 12.0,
-            "logits_scaling": 8.0,
+            "logits_scaling": 2.0,
             "residual_multiplier": 0.22,
             "attention_multiplier": 0.05,
         },
@@ -162,7 +185,9 @@ ZOO = (
     Member(name="olmo clip", architecture="OlmoForCausalLM", changes={"clip_qkv": 0.5}),
     Member(name="ernie 4.5", architecture="Ernie4_5ForCausalLM", changes=HEAD),
     Member(
-        name="ernie 4.5 biases", architecture="Ernie4_5ForCausalLM", changes=HEAD | {"use_bias": True}
+        name="ernie 4.5 biases",
+        architecture="Ernie4_5ForCausalLM",
+        changes=HEAD | {"use_bias": True},
     ),
     Member(name="olmo2", architecture="Olmo2ForCausalLM"),
 )
@@ -207,3 +232,21 @@ def write_tokenizer(folder: Path) -> None:
     (folder / "chat_template.jinja").write_text(
         "{% for message in messages %}w4 {{ message.content }} w2 {% endfor %}"
     )
+
+
+REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama dynamic rope": (
+        "LlamaForCausalLM",
+        {"model_type": "llama", "rope_parameters": {"rope_type": "dynamic", "factor": 2.0}},
+    ),
+    "gemma 3 with pictures": ("Gemma3ForConditionalGeneration", {"model_type": "gemma3"}),
+    "qwen3-moe": ("Qwen3MoeForCausalLM", {"model_type": "qwen3_moe"}),
+    "gpt-oss": ("GptOssForCausalLM", {"model_type": "gpt_oss"}),
+    "gpt-2": ("GPT2LMHeadModel", {"model_type": "gpt2"}),
+    "gpt-neox": ("GPTNeoXForCausalLM", {"model_type": "gpt_neox"}),
+    "stablelm": ("StableLmForCausalLM", {"model_type": "stablelm"}),
+    "falcon": ("FalconForCausalLM", {"model_type": "falcon"}),
+    "cohere": ("CohereForCausalLM", {"model_type": "cohere"}),
+    "glm-4": ("Glm4ForCausalLM", {"model_type": "glm4"}),
+}
+"""What the issue asks for, or what looks like it, and is not taken."""
