@@ -7,7 +7,7 @@ numbers, and several configurations build without an error and compute something
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +39,7 @@ class Family:
         activations: of the gated MLP.
         norms: of a layer; none when the norms have no weights.
         has_qkv_bias: queries, keys and values always have a bias (the output has none).
-        has_query_norm: queries and keys are normed in each head.
+        query_norm: queries and keys are normed: not, in each head, or over all heads.
         is_fused: queries, keys and values are one matrix; gate and up too.
         bias_key: key of config.json that gives all four matrices of the attention a bias.
         has_windows: layers with a sliding window are trained and exported rightly.
@@ -54,7 +54,7 @@ class Family:
     activations: frozenset[str] = frozenset({"silu"})
     norms: tuple[str, ...] = PLAIN
     has_qkv_bias: bool = False
-    has_query_norm: bool = False
+    query_norm: Literal["none", "head", "full"] = "none"
     is_fused: bool = False
     bias_key: str = "attention_bias"
     has_windows: bool = False
@@ -73,7 +73,7 @@ FAMILIES = {
     "Qwen2ForCausalLM": Family(
         ropes=frozenset({"default", "yarn"}), has_qkv_bias=True, has_windows=True
     ),
-    "Qwen3ForCausalLM": Family(ropes=frozenset({"default", "yarn"}), has_query_norm=True),
+    "Qwen3ForCausalLM": Family(ropes=frozenset({"default", "yarn"}), query_norm="head"),
     "MistralForCausalLM": Family(has_windows=True, default_window=4096, bias_key=""),
     "Phi3ForCausalLM": Family(
         ropes=frozenset({"default", "longrope"}),
@@ -100,7 +100,7 @@ FAMILIES = {
         ropes=frozenset({"default", "linear"}),
         activations=_TANH,
         norms=AROUND,
-        has_query_norm=True,
+        query_norm="head",
         has_windows=True,
         is_tied=True,
         default_head_width=256,
@@ -113,6 +113,9 @@ FAMILIES = {
     "SmolLM3ForCausalLM": Family(is_tied=True),
     "GraniteForCausalLM": Family(),
     "OlmoForCausalLM": Family(norms=(), unproven=(("clip_qkv", (None,)),)),
+    "Olmo2ForCausalLM": Family(
+        norms=("post_attention_layernorm", "post_feedforward_layernorm"), query_norm="full"
+    ),
     "Ernie4_5ForCausalLM": Family(is_tied=True, bias_key="use_bias"),
 }
 """Families that train, merge and export rightly, each with what of it was tried.
@@ -213,6 +216,5 @@ UNPROVEN = {
     "Qwen3MoeForCausalLM": "the experts of Qwen3MoeForCausalLM are tensors of three dimensions, "
     "which neither LoRA nor the exporter handles",
     "GptOssForCausalLM": "attention sinks and experts of GptOssForCausalLM are not trained here",
-    "Olmo2ForCausalLM": "the exporter does not know Olmo2ForCausalLM",
 }
 """Why architectures that are known by their size are refused."""

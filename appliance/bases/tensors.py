@@ -46,10 +46,10 @@ def _list_layer(family: Family, shape: Shape, config: dict[str, Any]) -> dict[st
     tensors: dict[str, tuple[int, ...]] = {f"{name}.weight": (width,) for name in family.norms}
     tensors |= {f"self_attn.{name}.weight": size for name, size in attention.items()}
     tensors |= {f"mlp.{name}.weight": size for name, size in mlp.items()}
-    if family.has_query_norm:
-        tensors |= {
-            f"self_attn.{name}.weight": (shape.head_width,) for name in ("q_norm", "k_norm")
-        }
+    if family.query_norm != "none":
+        is_full = family.query_norm == "full"
+        tensors["self_attn.q_norm.weight"] = (queries if is_full else shape.head_width,)
+        tensors["self_attn.k_norm.weight"] = (keys if is_full else shape.head_width,)
     biased = _list_biased(family, config)
     tensors |= {f"self_attn.{n}.bias": s[:1] for n, s in attention.items() if n in biased}
     if config.get("mlp_bias") or (family.bias_key == "use_bias" and config.get("use_bias")):

@@ -100,6 +100,7 @@ def list_cells(proof: Proof) -> dict[str, str]:
         ),
         "onnx fp32": show(proof.fp32),
         "int4": f"{proof.int4.kl:.0e}" if proof.int4 else "",
+        "answered": f"{min(proof.answered, default=0)}/{GREEDY_TOKENS}",
         "served": f"{min(proof.served, default=0)}/{GREEDY_TOKENS}",
         "library": f"{min(proof.library, default=0)}/{GREEDY_TOKENS}",
     }
@@ -136,8 +137,9 @@ def draw_page(proofs: list[Proof], refusals: dict[str, str]) -> str:
         "top-1 agreement.",
         "- **int4**: KL against the fp32 graph. Random weights have flat logits, so this says that "
         "the graph runs and is near, not how good int4 is on a trained model.",
-        "- **served**: greedy tokens equal to transformers', two prompts at once through the "
-        "decoder that serves, one across the window; **library**: through onnxruntime-genai.",
+        "- **answered**: greedy tokens equal to transformers', two prompts at once, one across the "
+        "window, as the evaluation asks them; **served**: through the decoder that serves; "
+        "**library**: through the loop of onnxruntime-genai.",
         "",
         f"| model | corrections | {' | '.join(columns)} |",
         "|" + "---|" * (len(columns) + 2),

@@ -15,7 +15,7 @@ from proof import (
     make_sample,
     make_text,
 )
-from tuning_proof import load_plain, measure_merge, measure_pack
+from tuning_proof import answer, load_plain, measure_merge, measure_pack
 from zoo import Member, build_member
 
 from appliance.bases.spec import read_spec
@@ -47,7 +47,8 @@ class Proof:
         loss_error, gradient_error: of a pack, relative to its examples one by one.
         merges: tuned model against merged checkpoint, by method; a sentence where it is refused.
         fp32, int4: graph against transformers, and quantized against fp32.
-        served, library: equal greedy tokens, of `GREEDY_TOKENS`, for each prompt.
+        answered: equal greedy tokens, of `GREEDY_TOKENS`, for each prompt, in the evaluation.
+        served, library: the same, from the graph.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Proof:
     trained: RungComparison | None = None
     fp32: RungComparison | None = None
     int4: RungComparison | None = None
+    answered: list[int] = field(default_factory=list)
     served: list[int] = field(default_factory=list)
     library: list[int] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
@@ -79,7 +81,7 @@ def prove_family(member: Member, folder: Path, *, merges=MERGES, is_quick: bool 
     proof.corrections = [correction.name for correction in list_corrections(stock.config)]
     try:
         _prove_tuning(proof, stock, spec, folder, sample, merges)
-        _prove_export(proof, stock, folder, sample, member.text, is_quick)
+        _prove_export(proof, folder, sample, member.text, is_quick, stock)
     except (ApplianceError, NotImplementedError) as exc:
         proof.faults.append(f"{exc} {getattr(exc, 'why', '')}".strip())
     return proof
@@ -102,29 +104,32 @@ def _prove_tuning(proof, stock, spec, folder: Path, sample, merges) -> None:
         proof.hold(f"merge {method}", "same weights", merged)
 
 
-def _prove_export(proof, stock, folder: Path, sample, num_tokens: int, is_quick: bool) -> None:
+def _prove_export(proof, folder: Path, sample, num_tokens: int, is_quick: bool, stock) -> None:
+    base = folder / "base"
     stage = make_stage(folder, "export")
-    merged = describe_merged(folder / "base")
-    export_onnx(merged, ExportChoice(precision="fp32"), stage)
+    export_onnx(describe_merged(base), ExportChoice(precision="fp32"), stage)
     graph = stage.folder / "onnx-fp32"
     exact = OnnxScorer(graph)
     proof.fp32 = compare(StockScorer(stock), exact, sample)
     proof.hold("onnx fp32", "same weights", proof.fp32)
-    prompts = [
-        make_text(SHORT_PROMPT, 5),
-        make_text(min(LONG_PROMPT, num_tokens - GREEDY_TOKENS), 6),
-    ]
+    lengths = [SHORT_PROMPT, min(LONG_PROMPT, num_tokens - GREEDY_TOKENS)]
+    prompts = [make_text(length, length) for length in lengths]
     wanted = [continue_stock(stock, prompt, GREEDY_TOKENS) for prompt in prompts]
-    answers = continue_served(graph, prompts, GREEDY_TOKENS)
-    proof.served = [count_equal(*pair) for pair in zip(wanted, answers, strict=True)]
-    if min(proof.served) < GREEDY_TOKENS:
-        proof.faults.append(f"served: {proof.served} tokens are equal")
+    proof.answered = _count(proof, "answered", wanted, answer(base, prompts, GREEDY_TOKENS))
+    served = continue_served(graph, prompts, GREEDY_TOKENS)
+    proof.served = _count(proof, "served", wanted, served)
     if is_quick:
         return
     answers = [continue_library(graph, prompt, GREEDY_TOKENS) for prompt in prompts]
-    proof.library = [count_equal(*pair) for pair in zip(wanted, answers, strict=True)]
-    if min(proof.library) < GREEDY_TOKENS:
-        proof.faults.append(f"library: {proof.library} tokens are equal")
-    export_onnx(merged, ExportChoice(precision="int4"), stage)
+    proof.library = _count(proof, "library", wanted, answers)
+    export_onnx(describe_merged(base), ExportChoice(precision="int4"), stage)
     proof.int4 = compare(exact, OnnxScorer(stage.folder / "onnx-int4"), sample)
     proof.hold("int4", "quantized", proof.int4)
+
+
+def _count(proof, name: str, wanted: list[list[int]], answers: list[list[int]]) -> list[int]:
+    """Equal tokens of each answer; fewer than all are a fault."""
+    equal = [count_equal(*pair) for pair in zip(wanted, answers, strict=True)]
+    if min(equal) < GREEDY_TOKENS:
+        proof.faults.append(f"{name}: {equal} of {GREEDY_TOKENS} tokens are equal")
+    return equal

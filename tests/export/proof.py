@@ -26,7 +26,7 @@ FIRST_WORD = 5
 
 
 class StockScorer:
-    """A model as transformers computes it, example by example."""
+    """A model as transformers computes it, example by example; virtual tokens go before each."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         self.model = model
@@ -34,7 +34,9 @@ class StockScorer:
 
     @torch.no_grad()
     def score(self, token_ids_T, block: int) -> Iterator[np.ndarray]:
-        logits_TV = self.model(torch.from_numpy(token_ids_T)[None], use_cache=False).logits[0]
+        lead = list(getattr(self.model.config, "virtual_token_ids", None) or ())
+        ids_1T = torch.tensor([lead + token_ids_T.tolist()])
+        logits_TV = self.model(ids_1T, use_cache=False).logits[0, len(lead) :, :VOCAB]
         for start in range(0, len(token_ids_T), block):
             yield logits_TV[start : start + block].float().numpy().copy()
 

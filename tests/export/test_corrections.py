@@ -20,6 +20,7 @@ MEETS = {
     "layers-without-rope": "smollm3",
     "layer-norm": "olmo",
     "embedding-scale": "gemma",
+    "olmo2": "olmo2",
 }
 """A configuration that meets each fault."""
 

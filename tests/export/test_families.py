@@ -22,6 +22,7 @@ QUICK = (
     "smollm3",
     "granite",
     "olmo",
+    "olmo2",
     "ernie 4.5 biases",
 )
 MEMBERS = [member for member in ZOO if member.name in QUICK]

@@ -12,6 +12,7 @@ from proof import StockScorer, make_examples
 from transformers import AutoModelForCausalLM
 
 from appliance.dataset.pack import IGNORED, build_pack
+from appliance.evaluation.answers import generate_answers
 from appliance.export.compare import RungComparison, compare
 from appliance.export.merge import write_merged
 from appliance.export.scorers import TorchScorer
@@ -52,6 +53,11 @@ def measure_pack(stock: torch.nn.Module, base: Path, folder: Path) -> tuple[floa
         for name, p in ours.named_parameters()
     ]
     return float(((ours_sum - stock_sum).abs() / stock_sum).detach()), max(errors)
+
+
+def answer(base: Path, prompts: list[list[int]], num_tokens: int) -> list[list[int]]:
+    """Greedy answers as the evaluation takes them: prompts padded on the left, with a cache."""
+    return generate_answers(wrap_model(load_plain(base)), prompts, num_tokens, None)
 
 
 def measure_merge(method: str, base: Path, folder: Path, sample) -> RungComparison:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from appliance.export.corrections import embedding, layers, norms, rotary
+from appliance.export.corrections import embedding, layers, norms, olmo2, rotary
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +83,13 @@ CORRECTIONS = (
         fault="GemmaModel rounds the factor on the embeddings, √width, to two decimals",
         applies=embedding.is_gemma,
         mixin=embedding.ExactScale,
+    ),
+    Correction(
+        name="olmo2",
+        fault="the builder does not know Olmo2ForCausalLM",
+        applies=olmo2.is_olmo2,
+        prepare=olmo2.call_it_llama,
+        mixin=olmo2.NormsBehind,
     ),
 )
 """Known faults of the builder that this program mends."""
