@@ -37,9 +37,11 @@ def score_options(
     prompt = [*model.lead_ids, *prompt]
     device = next(model.decoder.parameters()).device
     ids_T = torch.tensor([*prompt, *(token for option in options for token in option)])
+    places_T = _count_positions(len(prompt), options).to(device)
     output = model.decoder(
         input_ids=ids_T[None].to(device),
-        position_ids=_count_positions(len(prompt), options)[None].to(device),
+        position_ids=places_T[None],
+        places_T=places_T,
         attention_mask=_see_prompt_and_self(len(prompt), options).to(device),
         use_cache=False,
     )

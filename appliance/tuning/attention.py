@@ -35,6 +35,7 @@ def attend_segments(
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
     segments: tuple[tuple[int, int], ...] | None = None,
+    places_T: torch.Tensor | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
     s_aux: torch.Tensor | None = None,
@@ -50,6 +51,7 @@ def attend_segments(
         attention_mask: a mask for generation with left padding; None while training.
         scaling: factor on the scores; 1/sqrt(K) when None.
         segments: (start, end) of each example; None means that the row is one example.
+        places_T: positions, where a mask lets tokens stand in another order; a window counts them.
         sliding_window: keys that a query sees, itself among them; all before it when None.
         softcap: scores become softcap · tanh(score / softcap).
         s_aux: attention sinks, which are not computed here.
@@ -62,6 +64,8 @@ def attend_segments(
     """
     if s_aux is not None:
         raise NotImplementedError("attention sinks are not computed in packs")
+    if places_T is not None and sliding_window is not None:
+        attention_mask = attention_mask & (places_T[:, None] - places_T < sliding_window)
     if segments is None:
         segments = ((0, query_BHTK.shape[2]),)
         parts = [(query_BHTK, key_BHPK, value_BHPK)]

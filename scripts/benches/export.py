@@ -93,7 +93,7 @@ def list_cells(proof: Proof) -> dict[str, str]:
         for name, merged in proof.merges.items()
     }
     return {
-        "tune": f"{max(proof.loss_error, proof.gradient_error):.0e}",
+        "tune": f"{max(proof.loss_error, proof.gradient_error, proof.options_error):.0e}",
         "merge": ", ".join(
             f"{name} {'—' if isinstance(proof.merges[name], str) else cell}"
             for name, cell in merges.items()
@@ -130,7 +130,8 @@ def draw_page(proofs: list[Proof], refusals: dict[str, str]) -> str:
         "",
         ", ".join(f"{name} {version(name)}" for name in LIBRARIES) + ".",
         "",
-        "- **tune**: largest relative error of loss and gradients of three packed examples.",
+        "- **tune**: largest relative error of loss and gradients of three packed examples, and of "
+        "answers scored in one row behind a prompt.",
         "- **merge**: largest difference of a log-probability between tuned model and merged "
         "checkpoint, for each method; — where the method is refused.",
         "- **onnx fp32**: against transformers: KL, largest difference of a log-probability (nat), "

@@ -15,7 +15,7 @@ from proof import (
     make_sample,
     make_text,
 )
-from tuning_proof import answer, load_plain, measure_merge, measure_pack
+from tuning_proof import answer, load_plain, measure_merge, measure_options, measure_pack
 from zoo import Member, build_member
 
 from appliance.bases.spec import read_spec
@@ -45,6 +45,7 @@ class Proof:
         why_not: why the program refuses this configuration; "" when it takes it.
         corrections: of the builder, by name.
         loss_error, gradient_error: of a pack, relative to its examples one by one.
+        options_error: of options scored in one row behind a prompt, relative likewise.
         merges: tuned model against merged checkpoint, by method; a sentence where it is refused.
         fp32, int4: graph against transformers, and quantized against fp32.
         answered: equal greedy tokens, of `GREEDY_TOKENS`, for each prompt, in the evaluation.
@@ -57,6 +58,7 @@ class Proof:
     corrections: list[str] = field(default_factory=list)
     loss_error: float = 0.0
     gradient_error: float = 0.0
+    options_error: float = 0.0
     merges: dict[str, RungComparison | str] = field(default_factory=dict)
     trained: RungComparison | None = None
     fp32: RungComparison | None = None
@@ -94,6 +96,9 @@ def _prove_tuning(proof, stock, spec, folder: Path, sample, merges) -> None:
     proof.loss_error, proof.gradient_error = measure_pack(stock, base, folder)
     if not max(proof.loss_error, proof.gradient_error) < TRAINED_ERROR:
         proof.faults.append(f"packs: gradient off by {proof.gradient_error:.1e}")
+    proof.options_error = measure_options(stock, base)
+    if not proof.options_error < TRAINED_ERROR:
+        proof.faults.append(f"options: off by {proof.options_error:.1e}")
     for method in merges:
         obstacle = find_obstacle(spec, method, TuneRecipe())
         if obstacle:

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.name)
 def test_family_is_the_same_model_all_the_way(member, tmp_path):
-    proof = prove_family(member, tmp_path, merges=("lora",), is_quick=True)
+    proof = prove_family(member, tmp_path, merges=("lora", "adapter"), is_quick=True)
     assert proof.why_not == ""
     assert proof.faults == []
 

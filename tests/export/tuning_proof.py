@@ -8,11 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from proof import StockScorer, make_examples
+from proof import StockScorer, make_examples, make_text
 from transformers import AutoModelForCausalLM
 
 from appliance.dataset.pack import IGNORED, build_pack
 from appliance.evaluation.answers import generate_answers
+from appliance.evaluation.likelihood import score_options
 from appliance.export.compare import RungComparison, compare
 from appliance.export.merge import write_merged
 from appliance.export.scorers import TorchScorer
@@ -53,6 +54,21 @@ def measure_pack(stock: torch.nn.Module, base: Path, folder: Path) -> tuple[floa
         for name, p in ours.named_parameters()
     ]
     return float(((ours_sum - stock_sum).abs() / stock_sum).detach()), max(errors)
+
+
+@torch.no_grad()
+def measure_options(stock: torch.nn.Module, base: Path) -> float:
+    """Relative error of options scored in one row behind a prompt, against one by one."""
+    prompt, options = make_text(100, 8), [make_text(length, length) for length in (3, 20, 9)]
+    wanted = []
+    for option in options:
+        ids = torch.tensor(prompt + option)
+        logits_TV = stock(ids[None], use_cache=False).logits[0, len(prompt) - 1 : -1]
+        wanted.append(
+            torch.nn.functional.cross_entropy(logits_TV, ids[len(prompt) :]) * len(option)
+        )
+    found = torch.tensor(score_options(wrap_model(load_plain(base)), prompt, options))
+    return float(((found - torch.stack(wanted)).abs() / torch.stack(wanted)).max())
 
 
 def answer(base: Path, prompts: list[list[int]], num_tokens: int) -> list[list[int]]:
