@@ -134,7 +134,8 @@ def find_why_not_exportable(architecture: str, config: dict[str, Any]) -> str:
     """
     family = FAMILIES.get(architecture)
     if family is None:
-        return UNPROVEN.get(architecture, f"{architecture} was not proven right in the exporter")
+        reason = f": {UNPROVEN[architecture]}" if architecture in UNPROVEN else ""
+        return f"{architecture} was not proven right in the exporter{reason}"
     for rope in sorted(read_ropes(config) - family.ropes):
         return f"rope type '{rope}' of {architecture} was not proven right in the exporter"
     if read_rotary_share(config) != 1.0 and not family.rotates_part:
@@ -213,8 +214,8 @@ _OFF_BY_DEFAULT = ("qwen2", "qwen3", "smollm3")
 """Model types whose window is off unless it is switched on."""
 
 UNPROVEN = {
-    "Qwen3MoeForCausalLM": "the experts of Qwen3MoeForCausalLM are tensors of three dimensions, "
-    "which neither LoRA nor the exporter handles",
-    "GptOssForCausalLM": "attention sinks and experts of GptOssForCausalLM are not trained here",
+    "Qwen3MoeForCausalLM": "its experts are tensors of three dimensions, which LoRA does not reach",
+    "GptOssForCausalLM": "its experts are tensors of three dimensions, which LoRA does not reach, "
+    "and packs have no attention sinks",
 }
-"""Why architectures that are known by their size are refused."""
+"""What stands in the way of architectures that are known by their size."""

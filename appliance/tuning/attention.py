@@ -64,17 +64,16 @@ def attend_segments(
     """
     if s_aux is not None:
         raise NotImplementedError("attention sinks are not computed in packs")
-    if places_T is not None and sliding_window is not None:
+    if not (places_T is None or attention_mask is None or sliding_window is None):
         attention_mask = attention_mask & (places_T[:, None] - places_T < sliding_window)
+    how = (attention_mask, scaling, sliding_window, softcap)
     if segments is None:
-        segments = ((0, query_BHTK.shape[2]),)
-        parts = [(query_BHTK, key_BHPK, value_BHPK)]
+        out_BHTK = _attend(query_BHTK, key_BHPK, value_BHPK, *how)
     else:
         tensors = (query_BHTK, key_BHPK, value_BHPK)
-        parts = [tuple(t[:, :, start:end] for t in tensors) for start, end in segments]
-    attend = _attend if softcap is None else _attend_capped
-    out = [attend(*part, attention_mask, scaling, sliding_window, softcap) for part in parts]
-    return torch.cat(out, dim=2).transpose(1, 2).contiguous(), None
+        parts = ([t[:, :, start:end] for t in tensors] for start, end in segments)
+        out_BHTK = torch.cat([_attend(*part, *how) for part in parts], dim=2)
+    return out_BHTK.transpose(1, 2).contiguous(), None
 
 
 def make_mask(
@@ -105,8 +104,10 @@ def _attend(
     mask: torch.Tensor | None,
     scaling: float | None,
     window: int | None,
-    _: float | None,
+    softcap: float | None,
 ) -> torch.Tensor:
+    if softcap is not None:
+        return _attend_capped(query_BHTK, key_BHPK, value_BHPK, mask, scaling, window, softcap)
     if mask is None:
         mask = make_mask(query_BHTK.shape[2], key_BHPK.shape[2], window, query_BHTK.device)
     return F.scaled_dot_product_attention(

@@ -125,8 +125,8 @@ def test_proven_configuration_is_exportable(architecture, config):
     ("architecture", "config", "why_not"),
     [
         ("BloomForCausalLM", {}, "BloomForCausalLM was not proven right in the exporter"),
-        ("Qwen3MoeForCausalLM", {}, "the experts of Qwen3MoeForCausalLM"),
-        ("GptOssForCausalLM", {}, "attention sinks"),
+        ("Qwen3MoeForCausalLM", {}, "exporter: its experts are tensors"),
+        ("GptOssForCausalLM", {}, "no attention sinks"),
         ("OlmoForCausalLM", {"clip_qkv": 8.0}, "clip_qkv=8.0 of OlmoForCausalLM"),
         ("LlamaForCausalLM", {"rope_scaling": {"type": "dynamic"}}, "rope type 'dynamic'"),
         ("LlamaForCausalLM", {"partial_rotary_factor": 0.75}, "rotary embedding of a part"),

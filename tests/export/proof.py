@@ -103,5 +103,6 @@ def count_equal(one: list[int], other: list[int]) -> int:
     for number, (a, b) in enumerate(zip(one, other, strict=False)):
         if a != b:
             return number
-    has_ended = bool(other) and other[-1] == END and one[len(other) - 1] == END
-    return len(one) if has_ended else min(len(one), len(other))
+    shorter = len(other)
+    has_ended = shorter < len(one) and END in one[max(0, shorter - 1) : shorter + 1]
+    return len(one) if has_ended else shorter

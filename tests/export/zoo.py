@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
-# the builder takes every matrix of as many rows as the vocabulary for the head: 2 · 160 ≠ 256
+# the builder takes every matrix of as many rows as the vocabulary for the head: 2 · 192 ≠ 256
 WINDOW, ORIGINAL, TOKENS, CONTEXT, VOCAB = 64, 128, 320, 512, 256
 
 SIZES = {
     "vocab_size": VOCAB,
     "hidden_size": 64,
-    "intermediate_size": 160,
+    "intermediate_size": 192,
     "num_hidden_layers": 4,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
