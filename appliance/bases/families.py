@@ -152,11 +152,11 @@ def find_why_not_exportable(architecture: str, config: dict[str, Any]) -> str:
     return ""
 
 
-def read_activation(config: dict[str, Any]) -> str:
+def read_activation(config: dict[str, Any]) -> Any:
     """Activation of the MLP; Gemma has a key of its own, with a default that older files lack."""
     if str(config.get("model_type", "")).startswith("gemma"):
-        return str(config.get("hidden_activation") or "gelu_pytorch_tanh")
-    return str(config.get("hidden_act", "silu"))
+        return config.get("hidden_activation") or "gelu_pytorch_tanh"
+    return config.get("hidden_act", "silu")
 
 
 def read_ropes(config: dict[str, Any]) -> frozenset[str]:
