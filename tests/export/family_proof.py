@@ -10,8 +10,7 @@ from proof import (
     StockScorer,
     continue_library,
     continue_served,
-    continue_stock,
-    count_equal,
+    count_greedy,
     make_sample,
     make_text,
 )
@@ -119,22 +118,22 @@ def _prove_export(proof, folder: Path, sample, num_tokens: int, is_quick: bool, 
     proof.hold("onnx fp32", "same weights", proof.fp32)
     lengths = [SHORT_PROMPT, min(LONG_PROMPT, num_tokens - GREEDY_TOKENS)]
     prompts = [make_text(length, length) for length in lengths]
-    wanted = [continue_stock(stock, prompt, GREEDY_TOKENS) for prompt in prompts]
-    proof.answered = _count(proof, "answered", wanted, answer(base, prompts, GREEDY_TOKENS))
+    proof.answered = _count(proof, "answered", stock, prompts, answer(base, prompts, GREEDY_TOKENS))
     served = continue_served(graph, prompts, GREEDY_TOKENS)
-    proof.served = _count(proof, "served", wanted, served)
+    proof.served = _count(proof, "served", stock, prompts, served)
     if is_quick:
         return
     answers = [continue_library(graph, prompt, GREEDY_TOKENS) for prompt in prompts]
-    proof.library = _count(proof, "library", wanted, answers)
+    proof.library = _count(proof, "library", stock, prompts, answers)
     export_onnx(describe_merged(base), ExportChoice(precision="int4"), stage)
     proof.int4 = compare(exact, OnnxScorer(stage.folder / "onnx-int4"), sample)
     proof.hold("int4", "quantized", proof.int4)
 
 
-def _count(proof, name: str, wanted: list[list[int]], answers: list[list[int]]) -> list[int]:
-    """Equal tokens of each answer; fewer than all are a fault."""
-    equal = [count_equal(*pair) for pair in zip(wanted, answers, strict=True)]
+def _count(proof, name: str, stock, prompts: list[list[int]], answers) -> list[int]:
+    """Greedy tokens of each answer; fewer than all are a fault."""
+    pairs = zip(prompts, answers, strict=True)
+    equal = [count_greedy(stock, *pair, GREEDY_TOKENS) for pair in pairs]
     if min(equal) < GREEDY_TOKENS:
         proof.faults.append(f"{name}: {equal} of {GREEDY_TOKENS} tokens are equal")
     return equal

@@ -60,12 +60,18 @@ def make_sample(folder: Path, lengths: list[int]) -> list[Pack]:
 
 
 @torch.no_grad()
-def continue_stock(model: torch.nn.Module, prompt: list[int], num_tokens: int) -> list[int]:
-    """Greedy continuation, every step computed from the beginning."""
-    ids = list(prompt)
-    for _ in range(num_tokens):
-        ids.append(int(model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
-    return ids[len(prompt) :]
+def count_greedy(model: torch.nn.Module, prompt: list[int], answer: list[int], wanted: int) -> int:
+    """Tokens of an answer up to the first that is not the model's likeliest.
+
+    The library's loop may end at the end token, with it or before it; then nothing is missing.
+    """
+    ids = torch.tensor([prompt + answer])
+    best = model(ids, use_cache=False).logits[0, len(prompt) - 1 :].argmax(dim=-1).tolist()
+    for number, token in enumerate(answer):
+        if token != best[number]:
+            return number
+    has_ended = END in (best[len(answer)], *answer[-1:])
+    return wanted if has_ended and len(answer) < wanted else len(answer)
 
 
 def continue_served(folder: Path, prompts: list[list[int]], num_tokens: int) -> list[list[int]]:
@@ -96,13 +102,3 @@ def continue_library(folder: Path, prompt: list[int], num_tokens: int) -> list[i
     while not generator.is_done():
         generator.generate_next_token()
     return generator.get_sequence(0)[len(prompt) :].tolist()
-
-
-def count_equal(one: list[int], other: list[int]) -> int:
-    """Tokens until the first difference; the library's loop may end at the end token."""
-    for number, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return number
-    shorter = len(other)
-    has_ended = shorter < len(one) and END in one[max(0, shorter - 1) : shorter + 1]
-    return len(one) if has_ended else shorter

@@ -140,7 +140,11 @@ ZOO = (
         },
         text=ORIGINAL,
     ),
-    Member(name="gemma", architecture="GemmaForCausalLM", changes=HEAD),
+    Member(
+        name="gemma",
+        architecture="GemmaForCausalLM",
+        changes=HEAD | {"hidden_size": 192},  # its root is no round number
+    ),
     Member(
         name="gemma2",
         architecture="Gemma2ForCausalLM",
