@@ -70,9 +70,9 @@ def attend_segments(
     if segments is None:
         out_BHTK = _attend(query_BHTK, key_BHPK, value_BHPK, *how)
     else:
-        tensors = (query_BHTK, key_BHPK, value_BHPK)
-        parts = ([t[:, :, start:end] for t in tensors] for start, end in segments)
-        out_BHTK = torch.cat([_attend(*part, *how) for part in parts], dim=2)
+        rows = [(slice(None), slice(None), slice(start, end)) for start, end in segments]
+        parts = [_attend(query_BHTK[r], key_BHPK[r], value_BHPK[r], *how) for r in rows]
+        out_BHTK = torch.cat(parts, dim=2)
     return out_BHTK.transpose(1, 2).contiguous(), None
 
 
