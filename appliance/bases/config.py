@@ -11,7 +11,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from appliance.bases.families import FAMILIES, Shape
+from appliance.bases.families import FAMILIES, Family, Shape, read_context
 from appliance.bases.parameters import ARCHITECTURES
 from appliance.errors import BaseModelError
 from appliance.units import MIB, format_bytes
@@ -119,16 +119,20 @@ def read_shape(path: Path, config: dict[str, Any]) -> Shape:
         num_kv_heads = _read_size(config, "num_key_value_heads", num_heads)
         if num_heads % num_kv_heads:
             raise ValueError(f"{num_heads} query heads cannot share {num_kv_heads} key heads")
+        family = _find_family(config)
+        longest = _read_size(config, "max_position_embeddings", 2048)
         return Shape(
             num_layers=_read_size(config, "num_hidden_layers"),
             width=width,
             intermediate_width=_read_size(config, "intermediate_size"),
             num_heads=num_heads,
             num_kv_heads=num_kv_heads,
-            head_width=_read_size(config, "head_dim", width // num_heads),
+            head_width=_read_size(
+                config, "head_dim", family.default_head_width or width // num_heads
+            ),
             vocab_size=_read_size(config, "vocab_size"),
-            context=_read_size(config, "max_position_embeddings", 2048),
-            tied=bool(config.get("tie_word_embeddings", False)),
+            context=read_context(config, longest),
+            tied=bool(config.get("tie_word_embeddings", family.is_tied)),
         )
     except KeyError as exc:
         raise BaseModelError(
@@ -140,6 +144,11 @@ def read_shape(path: Path, config: dict[str, Any]) -> Shape:
         raise BaseModelError(
             f"{path} has a size that cannot be", why=str(exc), fix="copy the file again"
         ) from exc
+
+
+def _find_family(config: dict[str, Any]) -> Family:
+    named = config.get("architectures") or [""]
+    return FAMILIES.get(named[0], Family())
 
 
 def _read_size(config: dict[str, Any], key: str, default: int | None = None) -> int:

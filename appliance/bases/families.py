@@ -7,7 +7,7 @@ numbers, and several configurations build without an error and compute something
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,45 +25,108 @@ class Shape:
     tied: bool
 
 
+PLAIN = ("input_layernorm", "post_attention_layernorm")
+AROUND = (*PLAIN, "pre_feedforward_layernorm", "post_feedforward_layernorm")
+"""Norms of a layer: before attention and MLP, or after them too."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Family:
-    """What tells one architecture from a plain Llama, and what the exporter proved right for it.
+    """What tells one architecture from a plain Llama, and what was proven right for it.
 
     Attributes:
-        ropes: kinds of rotary embedding that are exported rightly.
+        ropes: kinds of rotary embedding that are trained and exported rightly.
         activations: of the gated MLP.
+        norms: of a layer; none when the norms have no weights.
         has_qkv_bias: queries, keys and values always have a bias (the output has none).
-        has_query_norm: queries and keys are normed in each head.
+        query_norm: queries and keys are normed: not, in each head, or over all heads.
         is_fused: queries, keys and values are one matrix; gate and up too.
+        bias_key: key of config.json that gives all four matrices of the attention a bias.
+        has_windows: layers with a sliding window are trained and exported rightly.
         default_window: sliding window when config.json does not say.
+        rotates_part: a rotary embedding of a part of each head is exported rightly.
+        is_tied: head and embedding are one matrix when config.json does not say.
+        default_head_width: when config.json does not say; width / heads when None.
+        unproven: keys of config.json that may only have these values.
     """
 
     ropes: frozenset[str] = frozenset({"default"})
     activations: frozenset[str] = frozenset({"silu"})
+    norms: tuple[str, ...] = PLAIN
     has_qkv_bias: bool = False
-    has_query_norm: bool = False
+    query_norm: Literal["none", "head", "full"] = "none"
     is_fused: bool = False
+    bias_key: str = "attention_bias"
+    has_windows: bool = False
     default_window: int | None = None
+    rotates_part: bool = False
+    is_tied: bool = False
+    default_head_width: int | None = None
+    unproven: tuple[tuple[str, tuple[Any, ...]], ...] = ()
 
+
+_SCALED = frozenset({"default", "linear", "yarn"})
+_TANH = frozenset({"gelu_pytorch_tanh"})
 
 FAMILIES = {
-    "LlamaForCausalLM": Family(
-        ropes=frozenset({"default", "llama3"}), activations=frozenset({"silu", "gelu"})
+    "LlamaForCausalLM": Family(ropes=_SCALED | {"llama3"}, activations=frozenset({"silu", "gelu"})),
+    "Qwen2ForCausalLM": Family(
+        ropes=frozenset({"default", "yarn"}), has_qkv_bias=True, has_windows=True
     ),
-    "Qwen2ForCausalLM": Family(has_qkv_bias=True),
-    "Qwen3ForCausalLM": Family(has_query_norm=True),
-    "MistralForCausalLM": Family(default_window=4096),
-    "Phi3ForCausalLM": Family(is_fused=True),
+    "Qwen3ForCausalLM": Family(ropes=frozenset({"default", "yarn"}), query_norm="head"),
+    "MistralForCausalLM": Family(has_windows=True, default_window=4096, bias_key=""),
+    "Phi3ForCausalLM": Family(
+        ropes=frozenset({"default", "longrope"}),
+        is_fused=True,
+        has_windows=True,
+        rotates_part=True,
+        bias_key="",
+    ),
+    "GemmaForCausalLM": Family(
+        activations=_TANH,
+        is_tied=True,
+        default_head_width=256,
+        unproven=(("use_bidirectional_attention", (None, False)),),
+    ),
+    "Gemma2ForCausalLM": Family(
+        activations=_TANH,
+        norms=AROUND,
+        has_windows=True,
+        is_tied=True,
+        default_head_width=256,
+        unproven=(("use_bidirectional_attention", (None, False)),),
+    ),
+    "Gemma3ForCausalLM": Family(
+        ropes=frozenset({"default", "linear"}),
+        activations=_TANH,
+        norms=AROUND,
+        query_norm="head",
+        has_windows=True,
+        is_tied=True,
+        default_head_width=256,
+        unproven=(
+            ("use_bidirectional_attention", (None, False)),
+            ("attn_logit_softcapping", (None,)),
+            ("final_logit_softcapping", (None,)),
+        ),
+    ),
+    "SmolLM3ForCausalLM": Family(is_tied=True),
+    "GraniteForCausalLM": Family(),
+    "OlmoForCausalLM": Family(norms=(), unproven=(("clip_qkv", (None,)),)),
+    "Olmo2ForCausalLM": Family(
+        norms=("post_attention_layernorm", "post_feedforward_layernorm"), query_norm="full"
+    ),
+    "Ernie4_5ForCausalLM": Family(is_tied=True, bias_key="use_bias"),
 }
-"""Families whose ONNX graph gave the logits of the original.
+"""Families that train, merge and export rightly, each with what of it was tried.
 
-Source: measured 2026-11-23, 4 layers of width 192 with random weights, fp32, 320 positions: largest
-difference 1.4e-5, equal greedy text; onnxruntime-genai 0.18.0, onnxruntime 1.32.0, one AVX2 core.
+Source: `scripts/bench export`, which writes docs/reference/export-matrix.md; what is not in that
+table is refused here.
 """
 
 
 def find_why_not_exportable(architecture: str, config: dict[str, Any]) -> str:
-    """Why the exporter would not give the same model; "" when it does.
+    """Why training or the exporter would not give the same model; "" when they do.
 
     Args:
         architecture: class name from config.json.
@@ -71,28 +134,63 @@ def find_why_not_exportable(architecture: str, config: dict[str, Any]) -> str:
     """
     family = FAMILIES.get(architecture)
     if family is None:
-        return f"{architecture} was not proven right in the exporter"
-    rope = read_rope(config)
-    if rope not in family.ropes:
-        return f"the exporter computes rope type '{rope}' of {architecture} wrongly or not at all"
-    if read_rotary_share(config) != 1.0:
+        reason = f": {UNPROVEN[architecture]}" if architecture in UNPROVEN else ""
+        return f"{architecture} was not proven right in the exporter{reason}"
+    for rope in sorted(read_ropes(config) - family.ropes):
+        return f"rope type '{rope}' of {architecture} was not proven right in the exporter"
+    if read_rotary_share(config) != 1.0 and not family.rotates_part:
         return "rotary embedding of a part of the head was not proven right in the exporter"
     window = read_window(family, config)
-    if window:
-        return f"the exporter loses the sliding window of {window} positions"
-    activation = config.get("hidden_act", "silu")
+    if window and not family.has_windows:
+        return f"the sliding window of {window} positions was not proven right in {architecture}"
+    activation = read_activation(config)
     if activation not in family.activations:
         return f"activation '{activation}' of {architecture} was not proven right in the exporter"
+    for key, values in family.unproven:
+        if config.get(key) not in values:
+            return f"{key}={config[key]} of {architecture} was not proven right in the exporter"
     return ""
 
 
-def read_rope(config: dict[str, Any]) -> str:
-    """Kind of the rotary embedding, in the spelling of transformers 5 or 4."""
+def read_activation(config: dict[str, Any]) -> Any:
+    """Activation of the MLP; Gemma has a key of its own, with a default that older files lack."""
+    if str(config.get("model_type", "")).startswith("gemma"):
+        return config.get("hidden_activation") or "gelu_pytorch_tanh"
+    return config.get("hidden_act", "silu")
+
+
+def read_ropes(config: dict[str, Any]) -> frozenset[str]:
+    """Kinds of the rotary embedding in any layer, in the spelling of transformers 5 or 4."""
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     if not isinstance(rope, dict):
-        return "unknown"
+        return frozenset({"unknown"})
+    if {"full_attention", "sliding_attention"} & rope.keys():
+        return frozenset().union(*map(_read_rope, rope.values()))
+    return _read_rope(rope)
+
+
+def _read_rope(rope: Any) -> frozenset[str]:
+    if not isinstance(rope, dict):
+        return frozenset({"unknown"})
     kind = rope.get("rope_type", rope.get("type", "default"))
-    return kind if isinstance(kind, str) else "unknown"
+    return frozenset({kind if isinstance(kind, str) else "unknown"})
+
+
+def read_context(config: dict[str, Any], longest: int) -> int:
+    """Positions that a model is used for: with two rotary tables, those of the first.
+
+    Where the second begins, transformers rotates all positions anew; a cache would mix both.
+
+    Args:
+        config: all of config.json.
+        longest: positions that it states.
+    """
+    if "longrope" not in read_ropes(config):
+        return longest
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    key = "original_max_position_embeddings"
+    original = config.get(key) or rope.get(key)
+    return original if type(original) is int and 0 < original < longest else longest
 
 
 def read_rotary_share(config: dict[str, Any]) -> float:
@@ -106,64 +204,18 @@ def read_window(family: Family, config: dict[str, Any]) -> int:
     """Positions of the sliding window; 0 for full attention."""
     if "use_sliding_window" in config and not config["use_sliding_window"]:
         return 0
-    if family.has_qkv_bias or family.has_query_norm:  # qwen: off unless it is switched on
+    if config.get("model_type") in _OFF_BY_DEFAULT or family.has_qkv_bias:
         return int(config.get("sliding_window") or 0) if config.get("use_sliding_window") else 0
     window = config.get("sliding_window", family.default_window)
     return int(window or 0)
 
 
-def list_tensors(
-    family: Family, shape: Shape, config: dict[str, Any]
-) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor a checkpoint of this family must have.
+_OFF_BY_DEFAULT = ("qwen2", "qwen3", "smollm3")
+"""Model types whose window is off unless it is switched on."""
 
-    Source: parameter names of transformers 5 (`models/{llama,qwen2,qwen3,mistral,phi3}`).
-    """
-    width, vocab = shape.width, shape.vocab_size
-    tensors: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (vocab, width)}
-    layer = _list_layer(family, shape, config)
-    for number in range(shape.num_layers):
-        tensors |= {f"model.layers.{number}.{name}": size for name, size in layer.items()}
-    tensors["model.norm.weight"] = (width,)
-    if not shape.tied:
-        tensors["lm_head.weight"] = (vocab, width)
-    return tensors
-
-
-def _list_layer(family: Family, shape: Shape, config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    width, inner = shape.width, shape.intermediate_width
-    queries, keys = shape.num_heads * shape.head_width, shape.num_kv_heads * shape.head_width
-    if family.is_fused:
-        attention = {"qkv_proj": (queries + 2 * keys, width), "o_proj": (width, queries)}
-        mlp = {"gate_up_proj": (2 * inner, width), "down_proj": (width, inner)}
-    else:
-        attention = {
-            "q_proj": (queries, width),
-            "k_proj": (keys, width),
-            "v_proj": (keys, width),
-            "o_proj": (width, queries),
-        }
-        mlp = {"gate_proj": (inner, width), "up_proj": (inner, width), "down_proj": (width, inner)}
-    tensors: dict[str, tuple[int, ...]] = {
-        "input_layernorm.weight": (width,),
-        "post_attention_layernorm.weight": (width,),
-    }
-    tensors |= {f"self_attn.{name}.weight": size for name, size in attention.items()}
-    tensors |= {f"mlp.{name}.weight": size for name, size in mlp.items()}
-    if family.has_query_norm:
-        tensors |= {
-            f"self_attn.{name}.weight": (shape.head_width,) for name in ("q_norm", "k_norm")
-        }
-    biased = _list_biased(family, config)
-    tensors |= {f"self_attn.{n}.bias": s[:1] for n, s in attention.items() if n in biased}
-    if config.get("mlp_bias"):
-        tensors |= {f"mlp.{name}.bias": size[:1] for name, size in mlp.items()}
-    return tensors
-
-
-def _list_biased(family: Family, config: dict[str, Any]) -> frozenset[str]:
-    if family.has_qkv_bias:
-        return frozenset({"q_proj", "k_proj", "v_proj"})
-    if config.get("attention_bias") and not family.is_fused:
-        return frozenset({"q_proj", "k_proj", "v_proj", "o_proj"})
-    return frozenset()
+UNPROVEN = {
+    "Qwen3MoeForCausalLM": "its experts are tensors of three dimensions, which LoRA does not reach",
+    "GptOssForCausalLM": "its experts are tensors of three dimensions, which LoRA does not reach, "
+    "and packs have no attention sinks",
+}
+"""What stands in the way of architectures that are known by their size."""

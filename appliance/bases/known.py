@@ -172,7 +172,7 @@ def _parse(row: dict[str, Any]) -> KnownBase:
         config=config,
         shape=shape,
         num_parameters=count_parameters(architecture, shape, config),
-        context=row["context"],
+        context=shape.context,
         terms=explain_licence(row["licence"]),
         licence_read=row["licence_read"],
         languages=row.get("languages", ""),

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from appliance.bases.config import read_architecture, read_config, read_shape
-from appliance.bases.families import FAMILIES, Shape, find_why_not_exportable, list_tensors
+from appliance.bases.families import FAMILIES, Shape, find_why_not_exportable
 from appliance.bases.licence import read_licence
 from appliance.bases.parameters import count_parameters
 from appliance.bases.refusals import refuse_links, refuse_unsafe
+from appliance.bases.tensors import list_tensors
 from appliance.bases.weights import Weights, read_weights
 from appliance.errors import BaseModelError
 from appliance.units import MIB

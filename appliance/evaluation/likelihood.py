@@ -37,16 +37,18 @@ def score_options(
     prompt = [*model.lead_ids, *prompt]
     device = next(model.decoder.parameters()).device
     ids_T = torch.tensor([*prompt, *(token for option in options for token in option)])
+    places_T = _count_positions(len(prompt), options).to(device)
     output = model.decoder(
         input_ids=ids_T[None].to(device),
-        position_ids=_count_positions(len(prompt), options)[None].to(device),
+        position_ids=places_T[None],
+        places_T=places_T,
         attention_mask=_see_prompt_and_self(len(prompt), options).to(device),
         use_cache=False,
     )
     hidden_TD: Tensor = output.last_hidden_state[0]
     hidden_ND = hidden_TD[_find_predictors(len(prompt), options).to(device)]
     labels_N = ids_T[len(prompt) :].to(device)
-    nats_N = measure_each(hidden_ND, model.read_head(), labels_N)
+    nats_N = measure_each(hidden_ND, model.read_head(), labels_N, model.logit_cap)
     return [part.sum().item() for part in torch.split(nats_N, [len(option) for option in options])]
 
 

@@ -67,7 +67,9 @@ def score_examples(
         labels_T = torch.from_numpy(pack.labels_T).to(hidden_TD.device)
         each_T = torch.zeros(len(labels_T), dtype=torch.float64, device=hidden_TD.device)
         known_T = labels_T != IGNORED
-        losses_N = measure_each(hidden_TD[known_T], model.read_head(), labels_T[known_T])
+        losses_N = measure_each(
+            hidden_TD[known_T], model.read_head(), labels_T[known_T], model.logit_cap
+        )
         each_T[known_T] = losses_N.double()
         for item, (start, end) in zip(bin_, pack.segments, strict=True):
             nats[item] = each_T[start:end].sum().item()

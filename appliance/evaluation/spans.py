@@ -18,6 +18,7 @@ from torch import Tensor
 
 from appliance.dataset.pack import IGNORED, build_pack, fill_packs
 from appliance.dataset.tokens import TokenFile
+from appliance.tuning.loss import cap_scores
 from appliance.tuning.model import DecoderModel
 
 PROMPT_TOKENS = 16
@@ -60,7 +61,9 @@ def read_spans(
     for bin_ in fill_packs(lengths, max(pack_tokens, max(lengths))):
         pack = build_pack(split, [rows[item] for item in bin_])
         labels_T = torch.from_numpy(pack.labels_T)
-        nats_T, hits_T = _read_labels(model.read_hidden(pack), model.read_head(), labels_T)
+        nats_T, hits_T = _read_labels(
+            model.read_hidden(pack), model.read_head(), labels_T, model.logit_cap
+        )
         for item, (start, end) in zip(bin_, pack.segments, strict=True):
             known = pack.labels_T[start:end] != IGNORED
             losses[item] = nats_T[start:end][known].mean()
@@ -77,7 +80,7 @@ def find_longest_run(hits_T: npt.NDArray[np.bool_]) -> int:
 
 
 def _read_labels(
-    hidden_TD: Tensor, head_VD: Tensor, labels_T: Tensor
+    hidden_TD: Tensor, head_VD: Tensor, labels_T: Tensor, cap: float | None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """Loss of every label, and whether it is the likeliest token; nothing where there is none."""
     nats_T = np.zeros(len(labels_T))
@@ -85,7 +88,7 @@ def _read_labels(
     known_N, device = torch.where(labels_T != IGNORED)[0], hidden_TD.device
     for start in range(0, len(known_N), _ROWS):
         places_N = known_N[start : start + _ROWS]
-        logits_NV = (hidden_TD[places_N.to(device)] @ head_VD.t()).float()
+        logits_NV = cap_scores((hidden_TD[places_N.to(device)] @ head_VD.t()).float(), cap)
         labels_N = labels_T[places_N].to(device)
         each_N = torch.nn.functional.cross_entropy(logits_NV, labels_N, reduction="none")
         nats_T[places_N] = each_N.cpu().numpy()

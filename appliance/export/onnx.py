@@ -17,6 +17,7 @@ from typing import Any
 
 from appliance.dataset.tokenizer import load_tokenizer
 from appliance.errors import ExportError
+from appliance.export.corrections import correct, list_corrections
 from appliance.export.keys import check_keys
 from appliance.export.virtual import trim_logits
 from appliance.offline import go_offline
@@ -43,6 +44,11 @@ _EXPECTED_BITS: dict[Precision, tuple[set[int], int | None]] = {
     "int8": ({8}, 8),
 }
 """Bits of the layers, and bits of the head."""
+
+_FULL_CACHE = "windowed_kv_cache=false"
+"""Layers with a window keep all keys: `serving/decoder.py` cuts rows back to any earlier length.
+
+The smaller cache fails in the library's own loop too (onnxruntime-genai 0.18.0, Mistral)."""
 
 GRAPH = "model.onnx"
 """File name of the graph; its weights lie beside it in model.onnx.data."""
@@ -130,8 +136,10 @@ def _build(source: Path, target: Path, precision: Precision, log: Path) -> None:
         with _quiet(log):
             from onnxruntime_genai.models import builder
 
-            prepared = builder.parse_extra_options(*places, options)
-            builder.create_model(*places, **prepared)
+            prepared = builder.parse_extra_options(*places, [*options, _FULL_CACHE])
+            config = prepared["hf_details"]["hf_config"]
+            with correct(builder, config, list_corrections(config)):
+                builder.create_model(*places, **prepared)
     except ImportError as exc:
         raise ExportError(
             "the exporter cannot be loaded",

@@ -52,6 +52,8 @@ class TorchScorer:
         """Hidden states are computed once, the head block by block."""
         import torch
 
+        from appliance.tuning.loss import cap_scores
+
         length = len(token_ids_T)
         pack = Pack(
             token_ids_T=token_ids_T,
@@ -68,8 +70,9 @@ class TorchScorer:
         module.train(was_training)
         for start in range(0, length, block):
             with torch.no_grad():
-                logits_NV = hidden_TD[start : start + block] @ head_VD.t()
-            yield logits_NV.float().cpu().numpy()
+                logits_NV = (hidden_TD[start : start + block] @ head_VD.t()).float()
+                logits_NV = cap_scores(logits_NV, self._model.logit_cap)
+            yield logits_NV.cpu().numpy()
 
 
 class OnnxScorer:

@@ -20,6 +20,7 @@ from appliance.planning.training import (
     QUANTIZED,
     Training,
     count_adapted_layers,
+    count_layer_norms,
     count_linear,
     count_linear_layers,
     has_query_norm,
@@ -145,7 +146,7 @@ def _count_layer(spec: BaseSpec, training: Training) -> int:
     """
     queries, keys = head_widths(spec)
     width, inner, heads = spec.width, spec.intermediate_width, spec.num_heads
-    wide = 2 * width + 2 + heads
+    wide = count_layer_norms(spec) * (width + 1) + heads
     narrow = 2 * queries + 2 * keys + 3 * inner
     narrow += queries + keys if is_fused(spec) else 0  # the values are a view of all three
     family = find_family(training)

@@ -73,7 +73,7 @@ def count_embedding(spec: BaseSpec) -> int:
 def count_norms(spec: BaseSpec) -> int:
     """Weights of all norms."""
     per_head = 2 * spec.head_width if has_query_norm(spec) else 0
-    return spec.num_layers * (2 * spec.width + per_head) + spec.width
+    return spec.num_layers * (count_layer_norms(spec) * spec.width + per_head) + spec.width
 
 
 def count_trainable(spec: BaseSpec, training: Training) -> int:
@@ -105,8 +105,13 @@ def head_widths(spec: BaseSpec) -> tuple[int, int]:
 
 
 def has_query_norm(spec: BaseSpec) -> bool:
-    """Whether queries and keys are normed in each head."""
-    return spec.model_type.startswith("qwen3")
+    """Whether queries and keys are normed."""
+    return spec.model_type.startswith(("qwen3", "gemma3", "olmo2"))
+
+
+def count_layer_norms(spec: BaseSpec) -> int:
+    """Norms as wide as the model in a decoder layer."""
+    return 4 if spec.model_type.startswith(("gemma2", "gemma3")) else 2
 
 
 def is_fused(spec: BaseSpec) -> bool:

@@ -19,7 +19,7 @@ from appliance.hardware.memory import measure_disk_free, probe_memory
 from appliance.tuning.hidden_store import DiskStore, HiddenStore, MemoryStore, name_pack
 from appliance.tuning.loop import CausalModel
 from appliance.tuning.model import DecoderModel
-from appliance.tuning.trunk import NUM_STATES, CachedModel, find_first
+from appliance.tuning.trunk import FOLLOWED, NUM_STATES, CachedModel, find_first
 from appliance.units import format_bytes
 from appliance.values import TrainPlan
 
@@ -30,6 +30,8 @@ MEMORY_SHARE = 0.5
 
 WORTH_SHARE = 0.25
 """A disk with room for less than this part of the packs is left alone."""
+
+_OTHERWISE = "hidden states are not cached: this base computes them otherwise"
 
 TOLERANCE = 1e-5
 """Largest difference from the plain run, as a part of the largest hidden state. On a CPU there is
@@ -71,6 +73,10 @@ def keep_hidden_states(
             on_event(Note(text=f"nothing is cached: {plan.method} has no frozen trunk"))
         yield model
         return
+    if model.decoder.config.model_type not in FOLLOWED:
+        on_event(Note(text=_OTHERWISE))
+        yield model
+        return
     packs = list_packs()
     token_bytes = NUM_STATES * model.decoder.config.hidden_size * model.decoder.dtype.itemsize
     lengths = {name_pack(pack): len(pack.token_ids_T) for pack in packs}
@@ -88,7 +94,7 @@ def keep_hidden_states(
     try:
         cached = CachedModel(model=model, first=first, store=store)
         if measure_difference(model, cached, packs[0]) > TOLERANCE:
-            on_event(Note(text="hidden states are not cached: this base computes them otherwise"))
+            on_event(Note(text=_OTHERWISE))
             yield model
         else:
             yield cached

@@ -45,6 +45,10 @@ class CausalModel(Protocol):
     def read_head(self) -> Tensor:
         """Weight of the language-model head, shape (V, D), with whatever is attached to it."""
 
+    @property
+    def logit_cap(self) -> float | None:
+        """Bound of the scores that the head gives; None for none."""
+
 
 class Batches(Protocol):
     """What the loop asks of its data: the packs of a step, by number."""
@@ -298,7 +302,9 @@ def sum_pack_loss(model: CausalModel, pack: Pack) -> Tensor:
     hidden_TD = model.read_hidden(pack)
     labels_T = torch.from_numpy(pack.labels_T).to(hidden_TD.device)
     labelled_T = labels_T != IGNORED
-    return sum_cross_entropy(hidden_TD[labelled_T], model.read_head(), labels_T[labelled_T])
+    return sum_cross_entropy(
+        hidden_TD[labelled_T], model.read_head(), labels_T[labelled_T], model.logit_cap
+    )
 
 
 @torch.no_grad()

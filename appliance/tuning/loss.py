@@ -23,7 +23,9 @@ CHUNK_BYTES_CUDA = 256 * 2**20
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden_ND: Tensor, head_VD: Tensor, labels_N: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, hidden_ND: Tensor, head_VD: Tensor, labels_N: Tensor, cap: float | None
+    ) -> Tensor:
         budget = CHUNK_BYTES_CUDA if hidden_ND.is_cuda else CHUNK_BYTES
         rows = max(16, budget // (4 * head_VD.shape[0]))
         needs_hidden, needs_head = ctx.needs_input_grad[0], ctx.needs_input_grad[1]
@@ -33,7 +35,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         for start in range(0, hidden_ND.shape[0], rows):
             part = slice(start, start + rows)
             hidden_nD = hidden_ND[part]
-            scores_nV = (hidden_nD @ head_VD.t()).float()
+            scores_nV = cap_scores((hidden_nD @ head_VD.t()).float(), cap)
+            # d capped / d score = 1 - (capped / cap)²
+            slope_nV = None if cap is None else 1 - (scores_nV / cap).square_()
             label_n1 = labels_N[part, None]
             label_score_n1 = scores_nV.gather(1, label_n1)
             highest_n1 = scores_nV.amax(dim=1, keepdim=True)
@@ -45,6 +49,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
             # d loss / d score = softmax - one_hot(label)
             grad_nV = odds_nV.div_(sum_n1)
             grad_nV.scatter_add_(1, label_n1, torch.full_like(sum_n1, -1.0))
+            if slope_nV is not None:
+                grad_nV.mul_(slope_nV)
             grad_nV = grad_nV.to(hidden_ND.dtype)
             if grad_hidden_ND is not None:
                 torch.mm(grad_nV, head_VD, out=grad_hidden_ND[part])
@@ -56,21 +62,29 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         scale = grads[0]
         saved = list(ctx.saved_tensors)
         grad_hidden_ND = saved.pop(0) * scale if ctx.needs_input_grad[0] else None
         grad_head_VD = saved.pop(0) * scale if ctx.needs_input_grad[1] else None
-        return grad_hidden_ND, grad_head_VD, None
+        return grad_hidden_ND, grad_head_VD, None, None
 
 
-def sum_cross_entropy(hidden_ND: Tensor, head_VD: Tensor, labels_N: Tensor) -> Tensor:
+def cap_scores(scores: Tensor, cap: float | None) -> Tensor:
+    """Scores within ±cap, as Gemma 2 computes them; the same scores without a cap."""
+    return scores if cap is None else cap * torch.tanh(scores / cap)
+
+
+def sum_cross_entropy(
+    hidden_ND: Tensor, head_VD: Tensor, labels_N: Tensor, cap: float | None = None
+) -> Tensor:
     """Sum of the negative log-likelihoods of the labels, in nats.
 
     Args:
         hidden_ND: final hidden states of the positions that have a label.
         head_VD: weight of the head; its gradient is computed only if it asks for one.
         labels_N: int64 token ids.
+        cap: bound of the scores; None for none.
 
     Returns:
         A scalar, fp32; divide by the labels of the whole step to get the loss.
@@ -78,25 +92,30 @@ def sum_cross_entropy(hidden_ND: Tensor, head_VD: Tensor, labels_N: Tensor) -> T
     Source: chunked linear cross entropy after Wijmans et al. 2024, "Cut Your Losses in
     Large-Vocabulary Language Models", arXiv:2411.09009 (the idea, not the kernel).
     """
-    loss: Tensor = _LinearCrossEntropy.apply(hidden_ND, head_VD, labels_N)  # type: ignore[no-untyped-call]
+    loss: Tensor = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
+        hidden_ND, head_VD, labels_N, cap
+    )
     return loss
 
 
 @torch.no_grad()
-def measure_each(hidden_ND: Tensor, head_VD: Tensor, labels_N: Tensor) -> Tensor:
+def measure_each(
+    hidden_ND: Tensor, head_VD: Tensor, labels_N: Tensor, cap: float | None = None
+) -> Tensor:
     """Negative log-likelihood of every label by itself, in nats, shape (N,), fp32.
 
     Args:
         hidden_ND: final hidden states of the positions that have a label.
         head_VD: weight of the head.
         labels_N: int64 token ids.
+        cap: bound of the scores; None for none.
     """
     budget = CHUNK_BYTES_CUDA if hidden_ND.is_cuda else CHUNK_BYTES
     rows = max(16, budget // (4 * head_VD.shape[0]))
     losses = [torch.zeros(0, device=hidden_ND.device)]
     for start in range(0, hidden_ND.shape[0], rows):
         part = slice(start, start + rows)
-        scores_nV = (hidden_ND[part] @ head_VD.t()).float()
+        scores_nV = cap_scores((hidden_ND[part] @ head_VD.t()).float(), cap)
         losses.append(
             torch.nn.functional.cross_entropy(scores_nV, labels_N[part], reduction="none")
         )

@@ -36,6 +36,20 @@ class DecoderModel:
             return ()
         return tuple(getattr(self.decoder.config, "virtual_token_ids", None) or ())
 
+    @property
+    def logit_cap(self) -> float | None:
+        """Bound of the scores that the head gives (Gemma 2); None for none."""
+        cap: float | None = getattr(self.decoder.config, "final_logit_softcapping", None)
+        return cap
+
+    @property
+    def logit_scale(self) -> float:
+        """Factor on the scores that the head gives (Granite divides, Cohere multiplies)."""
+        config = self.decoder.config
+        return float(getattr(config, "logit_scale", 1.0)) / float(
+            getattr(config, "logits_scaling", 1.0)
+        )
+
     def read_hidden(self, pack: Pack) -> Tensor:
         """Final hidden states of a pack, shape (T, D)."""
         lead_ids = self.lead_ids
@@ -54,7 +68,8 @@ class DecoderModel:
     def read_head(self) -> Tensor:
         """Weight of the head, shape (V, D), with its low-rank update if it has one.
 
-        Virtual tokens have no part in it: they are read and never written.
+        A factor on the scores is part of it. Virtual tokens are not: they are read and never
+        written.
         """
         base = getattr(self.head, "base_layer", self.head)
         weight_VD: Tensor = base.weight
@@ -63,6 +78,8 @@ class DecoderModel:
                 down_RD, up_VR = self.head.lora_A[name].weight, self.head.lora_B[name].weight
                 update_VD = self.head.scaling[name] * (up_VR @ down_RD)
                 weight_VD = weight_VD + update_VD.to(weight_VD.dtype)
+        if self.logit_scale != 1.0:
+            weight_VD = weight_VD * self.logit_scale
         return weight_VD[: self.lead_ids[0]] if self.lead_ids else weight_VD
 
 

@@ -26,6 +26,9 @@ from appliance.tuning.hidden_store import HiddenStore, name_pack
 from appliance.tuning.methods.adapter import GatedBottleneck
 from appliance.tuning.model import DecoderModel
 
+FOLLOWED = frozenset({"llama", "qwen2", "qwen3", "mistral", "ernie4_5", "olmo", "smollm3"})
+"""Model types whose layers are put together as here; others scale or norm in between."""
+
 NUM_STATES = 2
 """Hidden states kept of a token: `residual` and `plain`."""
 
@@ -54,6 +57,11 @@ class CachedModel:
     def read_head(self) -> Tensor:
         """Weight of the head, shape (V, D)."""
         return self.model.read_head()
+
+    @property
+    def logit_cap(self) -> float | None:
+        """Bound of the scores that the head gives; None for none."""
+        return self.model.logit_cap
 
     def read_hidden(self, pack: Pack) -> Tensor:
         """Final hidden states of a pack, shape (T, D)."""

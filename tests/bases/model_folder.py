@@ -11,7 +11,8 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from appliance.bases.config import read_shape
-from appliance.bases.families import FAMILIES, list_tensors
+from appliance.bases.families import FAMILIES
+from appliance.bases.tensors import list_tensors
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],

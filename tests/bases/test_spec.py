@@ -58,10 +58,10 @@ def test_tied_head_needs_no_tensor_of_its_own(tmp_path):
 
 
 def test_unproven_architecture_is_described_but_not_exportable(tmp_path):
-    folder = write_model(tmp_path, architectures=["OlmoForCausalLM"], model_type="olmo")
+    folder = write_model(tmp_path, architectures=["OlmoForCausalLM"], model_type="olmo", clip_qkv=8)
     found = read_spec(folder)
     assert not found.exportable
-    assert found.why_not == "OlmoForCausalLM was not proven right in the exporter"
+    assert found.why_not == "clip_qkv=8 of OlmoForCausalLM was not proven right in the exporter"
 
 
 def refuse(folder) -> BaseModelError:

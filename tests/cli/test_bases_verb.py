@@ -69,7 +69,7 @@ def test_list_hides_what_cannot_be_used_unless_asked():
         assert name in full
     assert "research and evaluation only" in full
     assert "GptOssForCausalLM was not proven right in the exporter" in full
-    assert "11 that cannot be used as they are: --all" in short
+    assert "3 that cannot be used as they are: --all" in short
 
 
 def test_known_base_that_is_present_is_not_offered_again(tmp_path):

@@ -23,7 +23,8 @@ SHAPE = {
 CONFIGS = {
     "Qwen2Config": {"tie_word_embeddings": True},
     "Qwen3Config": {"head_dim": 32, "tie_word_embeddings": True},
-    "MistralConfig": {"head_dim": 32, "sliding_window": None},
+    "MistralConfig": {"head_dim": 32, "sliding_window": 64},
+    "Gemma2Config": {"head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 64},
     "Phi3Config": {"sliding_window": None, "original_max_position_embeddings": 1024},
 }
 
@@ -32,7 +33,7 @@ CONFIGS = {
 @pytest.mark.parametrize(
     ("name", "method"),
     [
-        ("Qwen2Config", "qlora"),
+        ("Gemma2Config", "qlora"),
         ("Qwen3Config", "adapter"),
         ("MistralConfig", "lora"),
         ("Phi3Config", "qlora"),

@@ -57,3 +57,20 @@ def test_measure_each_sums_to_the_whole():
     assert each.shape == labels.shape
     total = sum_cross_entropy(hidden.detach(), head.detach(), labels)
     assert each.sum().item() == pytest.approx(total.item(), rel=1e-6)
+
+
+def test_capped_scores_give_torchs_loss_and_gradients():
+    hidden, head, labels = make_inputs()
+
+    ours = sum_cross_entropy(hidden, head, labels, 3.0)
+    ours.backward()
+    gradients = hidden.grad.clone(), head.grad.clone()
+    hidden.grad = head.grad = None
+    capped = 3.0 * torch.tanh(hidden @ head.t() / 3.0)
+    reference = torch.nn.functional.cross_entropy(capped, labels, reduction="sum")
+    reference.backward()
+
+    assert ours.item() == pytest.approx(reference.item(), rel=1e-6)
+    assert measure_each(hidden, head, labels, 3.0).sum().item() == pytest.approx(ours.item())
+    torch.testing.assert_close(gradients[0], hidden.grad, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(gradients[1], head.grad, rtol=1e-5, atol=1e-6)

@@ -139,6 +139,9 @@ def merge(model: PreTrainedModel) -> PreTrainedModel:
                 torch.cat([linear.weight, extra], dim=dim), requires_grad=False
             )
             linear.out_features, linear.in_features = linear.weight.shape
+            if dim == 0 and linear.bias is not None:
+                wider = nn.functional.pad(linear.bias, (0, new_width - old_width))
+                linear.bias = nn.Parameter(wider, requires_grad=False)
         mlp.intermediate_size = new_width
     model.config.intermediate_size = new_width
     return model

@@ -41,6 +41,7 @@ class VirtualEmbedding(nn.Module):
         first = self.plain.num_embeddings
         real_BTD: Tensor = self.plain(ids_BT.clamp(max=first - 1))
         virtual_BTD = F.embedding((ids_BT - first).clamp(min=0), self.virtual_PD)
+        virtual_BTD = virtual_BTD * getattr(self.plain, "embed_scale", 1.0)  # Gemma scales here
         return torch.where((ids_BT < first)[..., None], real_BTD, virtual_BTD.to(real_BTD.dtype))
 
 
