@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from appliance.units import format_bytes, format_count, format_seconds, format_share, format_tally
 from appliance.values import (
+    BaseSpec,
     Bundle,
     Corpus,
     Dataset,
@@ -93,6 +94,14 @@ def describe_text(text: TextDataset, replay_share: float) -> str:
         f" · {format_share(replay_share)} general text among them"
         f" · {text.dataset.test.num_documents:,} documents and {text.terms.num_examples:,} places"
         " of terms to judge by"
+    )
+
+
+def describe_new_base(spec: BaseSpec) -> str:
+    """Shape and size of a base that was made from nothing."""
+    return (
+        f"{format_count(spec.num_parameters)} parameters: {spec.num_layers} layers of width "
+        f"{spec.width}, {spec.vocab_size:,} tokens learned from this text, {spec.context} at once"
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from appliance import describe
 from appliance.asking.ask import ask_base
 from appliance.bases.catalogue import find_bases
+from appliance.bases.store import EMBEDDED
 from appliance.bundle.keys import load_signing_key, locate_keys
 from appliance.bundle.pack import pack
 from appliance.dataset.build import build_with_pairs
@@ -47,12 +48,14 @@ from appliance.planning.worth import judge_corpus
 from appliance.recipe import Recipe
 from appliance.reports.origin import keep_origin
 from appliance.rundir import RunDir
+from appliance.tuning.new_base import make_base
 from appliance.tuning.pretrain import pretrain as pretrain_model
 from appliance.tuning.trial import tune_briefly
 from appliance.tuning.tune import tune as tune_model
 from appliance.values import (
     Assessment,
     BaseChoice,
+    BaseChoices,
     BaseSpec,
     Bundle,
     Corpus,
@@ -129,7 +132,7 @@ def pretrain(request: JobRequest, run: RunDir) -> TuneResult:
     recipe = request.recipe
     ground = _read(request, run)
     hardware, corpus, terms = ground.hardware, ground.corpus, ground.terms
-    bases = find_bases(request.base)
+    bases = _offer_bases(request, run, corpus)
     choice = run.stage("base", choose_base, hardware, bases, corpus, recipe.pretrain, terms)
     spec, general = choice.spec, _read_general(recipe, run)
     text = run.stage(
@@ -138,7 +141,7 @@ def pretrain(request: JobRequest, run: RunDir) -> TuneResult:
     dataset = text.dataset
     _say(run, "Text", describe.describe_text(text, recipe.pretrain.replay_share))
     _say(run, "Worth it?", judge_corpus(dataset.train.num_labels))
-    plan = run.stage("pretrain-plan", make_plan, hardware, choice, dataset, recipe.pretrain, terms)
+    plan = run.stage("pretrain-plan", make_plan, hardware, choice, text.as_read, recipe.pretrain, terms)
     is_new = not run.is_done("pretrain")
     if is_new:
         recheck_plan(plan, hardware)
@@ -222,6 +225,19 @@ def _remember(ground: _Ground, plan: TrainPlan, tuned: TunedModel) -> None:
     """Note what was measured; where that fails, the next plan is less exact, and nothing else."""
     with contextlib.suppress(OSError):
         record_run(ground.notes_file, plan, tuned)
+
+
+def _offer_bases(request: JobRequest, run: RunDir, corpus: Corpus) -> BaseChoices:
+    """Bases that can be pretrained: those that are there, or a new one made from the corpus."""
+    recipe = request.recipe
+    if recipe.pretrain.start == "base":
+        return find_bases(request.base)
+    (pattern,) = find_bases(EMBEDDED).specs
+    made = run.stage(
+        "new-base", make_base, corpus, pattern, recipe.dataset, recipe.pretrain, recipe.shape
+    )
+    _say(run, "New base", describe.describe_new_base(made.specs[0]))
+    return made
 
 
 def _read_general(recipe: Recipe, run: RunDir) -> GeneralSource:

@@ -32,6 +32,8 @@ def list_methods(spec: BaseSpec, recipe: TuneRecipe) -> tuple[Method, ...]:
     if recipe.method != "auto":
         return (recipe.method,)
     if isinstance(recipe, PretrainRecipe):
+        if recipe.start == "nothing":
+            return ("full",)
         is_small = spec.num_parameters <= FULL_PARAMETERS
         return ("full", "qlora") if is_small else ("qlora",)
     return LADDER
@@ -41,6 +43,8 @@ def find_obstacle(spec: BaseSpec, method: Method, recipe: TuneRecipe) -> str:
     """Why a method cannot be used with a base at all; "" when it can."""
     if not spec.exportable:
         return f"cannot be exported: {spec.why_not}"
+    if isinstance(recipe, PretrainRecipe) and recipe.start == "nothing" and method != "full":
+        return "a model from nothing has to learn every weight"
     if method == "prompt" and isinstance(recipe, PretrainRecipe):
         return "a few virtual tokens cannot hold the language of a domain"
     if method == "prompt" and spec.context < 4 * recipe.virtual_tokens:

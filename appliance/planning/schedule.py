@@ -23,6 +23,12 @@ Source: 18F handbook (229 k tokens) read once in 116 steps at 4e-4, embedded bas
 text -11.5 %, general text +0.84 %. November 2026.
 """
 
+NEW_BASE_STEPS = 12_000
+"""The same for a model from nothing: it wants many small steps before it wants large ones.
+
+Source: the embedded base: 12,500 steps of 1,024 tokens (decision 0011).
+"""
+
 STEP_TOKENS = (1024, 8192)
 """Bounds of the tokens that a step reads."""
 
@@ -118,7 +124,9 @@ def count_step_tokens(train_tokens: int, recipe: TuneRecipe) -> int:
 
 def count_steps_per_epoch(recipe: TuneRecipe) -> int:
     """Updates that one reading of a small corpus is cut into."""
-    return PRETRAIN_STEPS if isinstance(recipe, PretrainRecipe) else STEPS_PER_EPOCH
+    if not isinstance(recipe, PretrainRecipe):
+        return STEPS_PER_EPOCH
+    return PRETRAIN_STEPS if recipe.start == "base" else NEW_BASE_STEPS
 
 
 def choose_epochs(train_tokens: int, recipe: TuneRecipe) -> int:
