@@ -14,6 +14,7 @@ from appliance.values import (
     LeakReport,
     MadePairs,
     MergedModel,
+    NewTerms,
     ParityReport,
     TextDataset,
     TrainPlan,
@@ -102,6 +103,16 @@ def describe_new_base(spec: BaseSpec) -> str:
     return (
         f"{format_count(spec.num_parameters)} parameters: {spec.num_layers} layers of width "
         f"{spec.width}, {spec.vocab_size:,} tokens learned from this text, {spec.context} at once"
+    )
+
+
+def describe_new_terms(terms: NewTerms) -> str:
+    """How many tokens a base got, of which kind they are never told."""
+    if not terms.num_terms:
+        return "none: no word that the tokenizer cuts is frequent enough"
+    return (
+        f"{terms.num_terms:,} tokens for frequent words that the tokenizer cuts; the vocabulary "
+        f"grows from {terms.origin.vocab_size:,} to {terms.choice.spec.vocab_size:,}"
     )
 
 

@@ -49,6 +49,7 @@ from appliance.recipe import Recipe
 from appliance.reports.origin import keep_origin
 from appliance.rundir import RunDir
 from appliance.tuning.new_base import make_base
+from appliance.tuning.new_terms import add_terms
 from appliance.tuning.pretrain import pretrain as pretrain_model
 from appliance.tuning.trial import tune_briefly
 from appliance.tuning.tune import tune as tune_model
@@ -65,6 +66,7 @@ from appliance.values import (
     GeneralSource,
     Hardware,
     LeakReport,
+    NewTerms,
     PlanTerms,
     ProvenModel,
     TrainPlan,
@@ -134,6 +136,11 @@ def pretrain(request: JobRequest, run: RunDir) -> TuneResult:
     hardware, corpus, terms = ground.hardware, ground.corpus, ground.terms
     bases = _offer_bases(request, run, corpus)
     choice = run.stage("base", choose_base, hardware, bases, corpus, recipe.pretrain, terms)
+    grown = NewTerms(choice=choice, origin=choice.spec)
+    if recipe.pretrain.new_terms:
+        grown = run.stage("new-terms", add_terms, corpus, choice, recipe.dataset, recipe.pretrain)
+        _say(run, "New terms", describe.describe_new_terms(grown))
+    choice = grown.choice
     spec, general = choice.spec, _read_general(recipe, run)
     text = run.stage(
         "text", build_text_dataset, corpus, spec, general, recipe.dataset, recipe.pretrain
@@ -151,7 +158,7 @@ def pretrain(request: JobRequest, run: RunDir) -> TuneResult:
         _remember(ground, plan, tuned)
     _say(run, "Pretrain", describe.describe_tuned(tuned))
     report = run.stage(
-        "judge", evaluate_text, plan, spec, tuned, text, recipe.evaluate, recipe.pretrain
+        "judge", evaluate_text, plan, spec, tuned, text, grown, recipe.evaluate, recipe.pretrain
     )
     _say(run, "Evaluate", describe.describe_report(report), *describe.describe_kept(report))
     _refuse_early(request, run, Evidence(report=report))

@@ -227,17 +227,23 @@ def control(run: Path, work: Path) -> None:
     from appliance.recipe import EvaluateRecipe, PretrainRecipe
     from appliance.rundir import RunDir
     from appliance.tuning.pretrain import pretrain as pretrain_model
-    from appliance.values import BaseChoice, TextDataset, TrainPlan
+    from appliance.values import BaseChoice, NewTerms, TextDataset, TrainPlan
 
     def read(stage: str) -> Any:
         return json.loads((run / "receipts" / f"{stage}.json").read_text())["value"]
 
-    spec = BaseChoice.model_validate(read("base")).spec
+    choice = BaseChoice.model_validate(read("base"))
+    grown = NewTerms(choice=choice, origin=choice.spec)
+    if (run / "new-terms").is_dir():
+        grown = NewTerms.model_validate(read("new-terms"))
+    spec = grown.choice.spec
     text = TextDataset.model_validate(read("text"))
     plan = TrainPlan.model_validate(read("pretrain-plan"))
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    shutil.copytree(run / "text", work / "text")
+    for stage in ("text", "new-terms"):
+        if (run / stage).is_dir():
+            shutil.copytree(run / stage, work / stage)
     general = open_token_file(run / "text" / "replay")
     with SplitWriter(work / "general", spec.vocab_size) as writer:
         turn = 0
@@ -262,7 +268,7 @@ def control(run: Path, work: Path) -> None:
     recipe = PretrainRecipe(replay_share=0)
     tuned = rundir.stage("pretrain", pretrain_model, plan, spec, changed, recipe)
     report = rundir.stage(
-        "judge", evaluate_text, plan, spec, tuned, changed, EvaluateRecipe(), recipe
+        "judge", evaluate_text, plan, spec, tuned, changed, grown, EvaluateRecipe(), recipe
     )
     figures = {
         "train_tokens": text.dataset.train.num_tokens,
