@@ -44,7 +44,7 @@ from appliance.jobs import JobKind, JobRequest
 from appliance.planning.calibration import load_notes, locate_notes, record_run
 from appliance.planning.planner import choose_base, make_plan, recheck_plan
 from appliance.planning.terms import read_terms
-from appliance.planning.worth import judge_corpus
+from appliance.planning.worth import judge_text
 from appliance.recipe import Recipe
 from appliance.reports.origin import keep_origin
 from appliance.rundir import RunDir
@@ -147,12 +147,14 @@ def pretrain(request: JobRequest, run: RunDir) -> TuneResult:
     )
     dataset = text.dataset
     _say(run, "Text", describe.describe_text(text, recipe.pretrain.replay_share))
-    _say(run, "Worth it?", judge_corpus(dataset.train.num_labels))
-    plan = run.stage("pretrain-plan", make_plan, hardware, choice, text.as_read, recipe.pretrain, terms)
+    plan = run.stage(
+        "pretrain-plan", make_plan, hardware, choice, text.as_read, recipe.pretrain, terms
+    )
     is_new = not run.is_done("pretrain")
     if is_new:
         recheck_plan(plan, hardware)
     _say(run, "Plan", describe.describe_plan(plan), f"why: {plan.reason}")
+    _say(run, "Worth it?", *judge_text(text, plan, spec, recipe.pretrain))
     tuned = run.stage("pretrain", pretrain_model, plan, spec, text, recipe.pretrain)
     if is_new:
         _remember(ground, plan, tuned)

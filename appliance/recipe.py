@@ -180,8 +180,8 @@ class PretrainRecipe(TuneRecipe):
     )
     order: Words = Field(
         (),
-        description="Sources, by sub-folder or pattern, that are read one after another; all others "
-        "are read among them.",
+        description="Sources, by sub-folder or pattern, that are read one after another; all "
+        "others are read among them.",
     )
     new_terms: int = Field(
         0,

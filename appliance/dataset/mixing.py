@@ -139,9 +139,7 @@ def divide_windows(
     )
 
 
-def _list_borders(
-    split: TokenFile, sources_D: npt.NDArray[np.uint8]
-) -> list[tuple[int, int]]:
+def _list_borders(split: TokenFile, sources_D: npt.NDArray[np.uint8]) -> list[tuple[int, int]]:
     """First token and source of each run of documents of one source."""
     of_examples_E = sources_D[split.examples_E5[:, 2]]
     changes = np.flatnonzero(np.diff(of_examples_E)) + 1
@@ -198,7 +196,8 @@ class Mixture:
             return [(None, num_among)]
         ends = list(itertools.accumulate(source.num_read for source in ordered))
         shares = [num_among * end // ends[-1] for end in ends]
-        return [(s, b - a) for s, (a, b) in zip(ordered, itertools.pairwise([0, *shares]), strict=True)]
+        parts = [last - first for first, last in itertools.pairwise([0, *shares])]
+        return list(zip(ordered, parts, strict=True))
 
     def _find_among(self, epoch: int, place: int, num_among: int) -> tuple[bool, int]:
         index = shuffle_index(place, num_among, self.seed, _AMONG, epoch)

@@ -140,7 +140,9 @@ def write_in_parts(
         supervised = split.supervised_N[place].astype(bool).tolist()
         return Example(
             token_ids=[token for piece in pieces for token in piece],
-            supervised=[is_label for is_label, p in zip(supervised, pieces, strict=True) for _ in p],
+            supervised=[
+                is_label for is_label, p in zip(supervised, pieces, strict=True) for _ in p
+            ],
             document=document,
             kind=kind,
             num_bytes=num_bytes,

@@ -34,7 +34,6 @@ from appliance.values import (
     TunedModel,
 )
 
-
 Asked = tuple[tuple[TokenFile, list[int]], ...]
 """Splits, each with the rows that are scored."""
 

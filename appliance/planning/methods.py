@@ -49,9 +49,9 @@ def find_obstacle(spec: BaseSpec, method: Method, recipe: TuneRecipe) -> str:
         return "a few virtual tokens cannot hold the language of a domain"
     if method == "prompt" and spec.context < 4 * recipe.virtual_tokens:
         return f"its context of {spec.context} is short for {recipe.virtual_tokens} virtual tokens"
-    if isinstance(recipe, PretrainRecipe) and recipe.new_terms and method != "full":
-        if spec.tied or method == "adapter" or recipe.embeddings == "no":
-            return "pretrain.new_terms asks for embeddings and a head that learn whole"
+    is_wider = isinstance(recipe, PretrainRecipe) and recipe.new_terms > 0
+    if is_wider and method != "full" and (spec.tied or method == "adapter"):
+        return "pretrain.new_terms asks for embeddings and a head that learn whole"
     if method == "adapter" and spec.model_type.startswith("phi3"):
         return "its gate and up matrices are one: a bottleneck cannot be merged"
     if method in ("qlora", "lora") and spec.tied:

@@ -29,6 +29,13 @@ NEW_BASE_STEPS = 12_000
 Source: the embedded base: 12,500 steps of 1,024 tokens (decision 0011).
 """
 
+NEW_BASE_EPOCHS = 4
+"""Times that a model from nothing reads its text.
+
+Source: up to four are almost as good as as much new text: Muennighoff et al. 2023,
+arXiv:2305.16264.
+"""
+
 STEP_TOKENS = (1024, 8192)
 """Bounds of the tokens that a step reads."""
 
@@ -132,7 +139,7 @@ def count_steps_per_epoch(recipe: TuneRecipe) -> int:
 def choose_epochs(train_tokens: int, recipe: TuneRecipe) -> int:
     """How often the training split is read: plain text once, whatever its size."""
     if isinstance(recipe, PretrainRecipe):
-        return 1
+        return 1 if recipe.start == "base" else NEW_BASE_EPOCHS
     return 2 if train_tokens <= MANY_TOKENS else 1
 
 
