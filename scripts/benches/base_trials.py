@@ -49,6 +49,8 @@ class Trial:
     muon_lr: float = 0.0
 
 
+Row = dict[str, Any]
+
 TRIALS = (
     Trial(name="as shipped: 4 x 256"),
     Trial(name="deeper: 8 x 192", layers=8, width=192, heads=3, kv_heads=1),
@@ -98,9 +100,7 @@ def read_texts(documents: Path) -> tuple[list[str], list[str]]:
     return train, held_out
 
 
-def run_trial(
-    trial: Trial, train: list[str], held_out: list[str], seconds: float
-) -> dict[str, Any]:
+def run_trial(trial: Trial, train: list[str], held_out: list[str], seconds: float) -> Row:
     """Train one model, and tell its curve: seconds and bits per byte."""
     import torch
 
