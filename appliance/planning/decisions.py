@@ -161,10 +161,9 @@ def _decide_recomputation(rung: Rung) -> Decision:
 def _decide_epochs(steps: Steps, recipe: TuneRecipe, text: Text, terms: PlanTerms) -> Decision:
     auto = choose_epochs(text.train_tokens, recipe)
     if recipe.epochs == "auto" and isinstance(recipe, PretrainRecipe):
-        is_new = recipe.start == "nothing"
-        reason = (
-            "repeated text is still new to it" if is_new else "every reading costs general text"
-        )
+        reason = "every reading costs general text"
+        if recipe.start == "nothing":
+            reason = "up to four readings are almost as good as new text"
     elif recipe.epochs == "auto":
         relation = "at most" if text.train_tokens <= MANY_TOKENS else "more than"
         reason = (
