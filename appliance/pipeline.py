@@ -20,7 +20,7 @@ from appliance.dataset.build import build_with_pairs
 from appliance.dataset.text import build_text_dataset
 from appliance.documents.read import read_corpus
 from appliance.documents.walk import scan_folder
-from appliance.errors import GateError
+from appliance.errors import GateError, RecipeError
 from appliance.evaluation.assess import collect_assessment, set_effort
 from appliance.evaluation.evaluate import evaluate
 from appliance.evaluation.leaks import audit
@@ -237,10 +237,20 @@ def _remember(ground: _Ground, plan: TrainPlan, tuned: TunedModel) -> None:
 
 
 def _offer_bases(request: JobRequest, run: RunDir, corpus: Corpus) -> BaseChoices:
-    """Bases that can be pretrained: those that are there, or a new one made from the corpus."""
+    """Bases that can be pretrained: those that are there, or a new one made from the corpus.
+
+    Raises:
+        RecipeError: the person named a base, and the recipe makes one.
+    """
     recipe = request.recipe
     if recipe.pretrain.start == "base":
         return find_bases(request.base)
+    if request.base is not None:
+        raise RecipeError(
+            "a base was named, and the recipe makes one from nothing",
+            why=f"--base {request.base} and pretrain.start=nothing exclude each other",
+            fix="leave --base out, or --set pretrain.start=base",
+        )
     (pattern,) = find_bases(EMBEDDED).specs
     made = run.stage(
         "new-base", make_base, corpus, pattern, recipe.dataset, recipe.pretrain, recipe.shape
