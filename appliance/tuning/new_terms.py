@@ -72,7 +72,8 @@ def add_terms(
     folder = stage.folder / "model"
     folder.mkdir(exist_ok=True)
     first = tokenizer.chat.get_vocab_size()
-    ids = [[tokenizer.chat.token_to_id(piece) for piece in pieces] for pieces in parts]
+    vocabulary = tokenizer.chat.get_vocab()
+    ids = [[vocabulary[piece] for piece in pieces] for pieces in parts]
     write_text(stage.folder / "parts.json", json.dumps(dict(enumerate(ids, start=first))))
     _write_weights(base, folder, first, ids)
     for name in TEXT_FILES:
