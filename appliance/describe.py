@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from appliance.units import format_bytes, format_count, format_seconds, format_share, format_tally
 from appliance.values import (
+    BaseSpec,
     Bundle,
     Corpus,
     Dataset,
@@ -13,6 +14,7 @@ from appliance.values import (
     LeakReport,
     MadePairs,
     MergedModel,
+    NewTerms,
     ParityReport,
     TextDataset,
     TrainPlan,
@@ -93,6 +95,24 @@ def describe_text(text: TextDataset, replay_share: float) -> str:
         f" · {format_share(replay_share)} general text among them"
         f" · {text.dataset.test.num_documents:,} documents and {text.terms.num_examples:,} places"
         " of terms to judge by"
+    )
+
+
+def describe_new_base(spec: BaseSpec) -> str:
+    """Shape and size of a base that was made from nothing."""
+    return (
+        f"{format_count(spec.num_parameters)} parameters: {spec.num_layers} layers of width "
+        f"{spec.width}, {spec.vocab_size:,} tokens learned from this text, {spec.context} at once"
+    )
+
+
+def describe_new_terms(terms: NewTerms) -> str:
+    """How many tokens a base got, of which kind they are never told."""
+    if not terms.num_terms:
+        return "none: no word that the tokenizer cuts is frequent enough"
+    return (
+        f"{terms.num_terms:,} tokens for frequent words that the tokenizer cuts; the vocabulary "
+        f"grows from {terms.origin.vocab_size:,} to {terms.choice.spec.vocab_size:,}"
     )
 
 

@@ -74,5 +74,9 @@ def name_run(documents: Path, base: str | None, recipe: Recipe, kind: JobKind = 
 
 
 def choose_kind(recipe: Recipe) -> JobKind:
-    """The line of the pipeline that a recipe alone asks for: one that goes on to tune is whole."""
-    return "pretrain" if recipe.pretrain.then == "tune" else "tune"
+    """The line of the pipeline that a recipe alone asks for.
+
+    One that pretrains and goes on to tune is whole, and a base from nothing has to be pretrained.
+    """
+    begins = recipe.pretrain.then == "tune" or recipe.pretrain.start == "nothing"
+    return "pretrain" if begins else "tune"

@@ -13,13 +13,14 @@ from pathlib import Path
 from appliance import describe
 from appliance.asking.ask import ask_base
 from appliance.bases.catalogue import find_bases
+from appliance.bases.store import EMBEDDED
 from appliance.bundle.keys import load_signing_key, locate_keys
 from appliance.bundle.pack import pack
 from appliance.dataset.build import build_with_pairs
 from appliance.dataset.text import build_text_dataset
 from appliance.documents.read import read_corpus
 from appliance.documents.walk import scan_folder
-from appliance.errors import GateError
+from appliance.errors import GateError, RecipeError
 from appliance.evaluation.assess import collect_assessment, set_effort
 from appliance.evaluation.evaluate import evaluate
 from appliance.evaluation.leaks import audit
@@ -43,16 +44,19 @@ from appliance.jobs import JobKind, JobRequest
 from appliance.planning.calibration import load_notes, locate_notes, record_run
 from appliance.planning.planner import choose_base, make_plan, recheck_plan
 from appliance.planning.terms import read_terms
-from appliance.planning.worth import judge_corpus
+from appliance.planning.worth import judge_text
 from appliance.recipe import Recipe
 from appliance.reports.origin import keep_origin
 from appliance.rundir import RunDir
+from appliance.tuning.new_base import make_base
+from appliance.tuning.new_terms import add_terms
 from appliance.tuning.pretrain import pretrain as pretrain_model
 from appliance.tuning.trial import tune_briefly
 from appliance.tuning.tune import tune as tune_model
 from appliance.values import (
     Assessment,
     BaseChoice,
+    BaseChoices,
     BaseSpec,
     Bundle,
     Corpus,
@@ -62,6 +66,7 @@ from appliance.values import (
     GeneralSource,
     Hardware,
     LeakReport,
+    NewTerms,
     PlanTerms,
     ProvenModel,
     TrainPlan,
@@ -129,26 +134,33 @@ def pretrain(request: JobRequest, run: RunDir) -> TuneResult:
     recipe = request.recipe
     ground = _read(request, run)
     hardware, corpus, terms = ground.hardware, ground.corpus, ground.terms
-    bases = find_bases(request.base)
+    bases = _offer_bases(request, run, corpus)
     choice = run.stage("base", choose_base, hardware, bases, corpus, recipe.pretrain, terms)
+    grown = NewTerms(choice=choice, origin=choice.spec)
+    if recipe.pretrain.new_terms:
+        grown = run.stage("new-terms", add_terms, corpus, choice, recipe.dataset, recipe.pretrain)
+        _say(run, "New terms", describe.describe_new_terms(grown))
+    choice = grown.choice
     spec, general = choice.spec, _read_general(recipe, run)
     text = run.stage(
         "text", build_text_dataset, corpus, spec, general, recipe.dataset, recipe.pretrain
     )
     dataset = text.dataset
     _say(run, "Text", describe.describe_text(text, recipe.pretrain.replay_share))
-    _say(run, "Worth it?", judge_corpus(dataset.train.num_labels))
-    plan = run.stage("pretrain-plan", make_plan, hardware, choice, dataset, recipe.pretrain, terms)
+    plan = run.stage(
+        "pretrain-plan", make_plan, hardware, choice, text.as_read, recipe.pretrain, terms
+    )
     is_new = not run.is_done("pretrain")
     if is_new:
         recheck_plan(plan, hardware)
     _say(run, "Plan", describe.describe_plan(plan), f"why: {plan.reason}")
+    _say(run, "Worth it?", *judge_text(text, plan, spec, recipe.pretrain))
     tuned = run.stage("pretrain", pretrain_model, plan, spec, text, recipe.pretrain)
     if is_new:
         _remember(ground, plan, tuned)
     _say(run, "Pretrain", describe.describe_tuned(tuned))
     report = run.stage(
-        "judge", evaluate_text, plan, spec, tuned, text, recipe.evaluate, recipe.pretrain
+        "judge", evaluate_text, plan, spec, tuned, text, grown, recipe.evaluate, recipe.pretrain
     )
     _say(run, "Evaluate", describe.describe_report(report), *describe.describe_kept(report))
     _refuse_early(request, run, Evidence(report=report))
@@ -222,6 +234,29 @@ def _remember(ground: _Ground, plan: TrainPlan, tuned: TunedModel) -> None:
     """Note what was measured; where that fails, the next plan is less exact, and nothing else."""
     with contextlib.suppress(OSError):
         record_run(ground.notes_file, plan, tuned)
+
+
+def _offer_bases(request: JobRequest, run: RunDir, corpus: Corpus) -> BaseChoices:
+    """Bases that can be pretrained: those that are there, or a new one made from the corpus.
+
+    Raises:
+        RecipeError: the person named a base, and the recipe makes one.
+    """
+    recipe = request.recipe
+    if recipe.pretrain.start == "base":
+        return find_bases(request.base)
+    if request.base is not None:
+        raise RecipeError(
+            "a base was named, and the recipe makes one from nothing",
+            why=f"--base {request.base} and pretrain.start=nothing exclude each other",
+            fix="leave --base out, or --set pretrain.start=base",
+        )
+    (pattern,) = find_bases(EMBEDDED).specs
+    made = run.stage(
+        "new-base", make_base, corpus, pattern, recipe.dataset, recipe.pretrain, recipe.shape
+    )
+    _say(run, "New base", describe.describe_new_base(made.specs[0]))
+    return made
 
 
 def _read_general(recipe: Recipe, run: RunDir) -> GeneralSource:

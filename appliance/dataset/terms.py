@@ -19,7 +19,10 @@ from appliance.dataset.tokens import Example, Marks, SplitWriter
 from appliance.values import Document
 
 COUNTED_CHARACTERS = 20_000_000
-"""Training text in which terms are looked for at most: the count of words stays small."""
+"""Training text in which words are counted, about: their number stays small."""
+
+_GOLDEN = 2_654_435_769
+"""Multiples of it, modulo 2 ** 32, are spread evenly (Knuth, TAOCP 3, section 6.4)."""
 
 MIN_COUNT = 5
 """Times a term stands in the training text at least: rarer ones cannot be learned."""
@@ -54,7 +57,7 @@ def write_terms(
     Returns:
         What was written; nothing where the corpus has no terms of its own.
     """
-    terms = choose_terms(_read_training(documents_file, cut), read_sample("replay"))
+    terms = choose_terms(read_training(documents_file, cut), read_sample("replay"))
     with SplitWriter(folder, vocab_size) as writer:
         for example in _ask(_read_pieces(documents_file, cut, "test"), terms, tokenizer):
             if writer.marks.num_examples >= num_places:
@@ -73,6 +76,19 @@ def choose_terms(texts: Iterable[str], general: Iterable[str]) -> set[str]:
     return {word for word, count in counts.items() if count >= MIN_COUNT and word not in known}
 
 
+def read_training(documents_file: Path, cut: Callable[[Document], list[Piece]]) -> Iterator[str]:
+    """Training text in which words are counted: of a large corpus, of documents evenly spread.
+
+    Args:
+        documents_file: JSON lines of Document.
+        cut: which part of a document goes into which split.
+    """
+    share = COUNTED_CHARACTERS / max(COUNTED_CHARACTERS, documents_file.stat().st_size)
+    for number, text in _read_pieces(documents_file, cut, "train"):
+        if number * _GOLDEN % 2**32 < share * 2**32:
+            yield text
+
+
 def _read_pieces(
     documents_file: Path, cut: Callable[[Document], list[Piece]], split: str
 ) -> Iterator[tuple[int, str]]:
@@ -82,15 +98,6 @@ def _read_pieces(
             for piece in cut(document):
                 if piece.split == split:
                     yield document.number, piece.text
-
-
-def _read_training(documents_file: Path, cut: Callable[[Document], list[Piece]]) -> Iterator[str]:
-    left = COUNTED_CHARACTERS
-    for _, text in _read_pieces(documents_file, cut, "train"):
-        yield text
-        left -= len(text)
-        if left < 0:
-            return
 
 
 def _ask(

@@ -25,6 +25,7 @@ from appliance.dataset.divide import (
 from appliance.dataset.encoder import HELD_OUT_TOKENS, Encoder
 from appliance.dataset.general_text import PURPOSES, write_general
 from appliance.dataset.maker import Limits, set_limits
+from appliance.dataset.mixing import count_read, list_sources, write_sources
 from appliance.dataset.shards import check_stop, divide_document, read_shards
 from appliance.dataset.split import SPLITS, SplitName
 from appliance.dataset.terms import write_terms
@@ -69,7 +70,7 @@ def build_text_dataset(
         base: whose tokenizer decides how text becomes tokens.
         general: where general text comes from.
         recipe: shares and seed.
-        pretrain: how many terms are asked for.
+        pretrain: how many terms are asked for, and which sources are told apart.
         stage: where the splits are written.
 
     Returns:
@@ -82,7 +83,7 @@ def build_text_dataset(
     """
     tokenizer = load_tokenizer(Path(base.folder))
     documents_file = stage.open(corpus.documents_file)
-    cut = _choose_cut(corpus, tokenizer, base, recipe, stage)
+    cut = choose_cut(corpus, tokenizer, base, recipe, stage)
     encoder = Encoder(tokenizer=tokenizer, window=min(base.context, HELD_OUT_TOKENS))
     splits, num_documents = _encode_corpus(documents_file, cut, encoder, base, stage)
     check_stop(stage)
@@ -96,6 +97,10 @@ def build_text_dataset(
     )
     write_text(stage.folder / "questions.jsonl", "")
     values = {n: _describe(n, marks, num_documents[n], stage) for n, marks in splits.items()}
+    sources, num_read = list_sources(pretrain.mix, pretrain.order), values["train"].num_tokens
+    if sources:
+        write_sources(documents_file, sources, stage.folder / "sources.bin")
+        num_read = count_read(stage.folder / "train", stage.folder / "sources.bin", pretrain.mix)
     return TextDataset(
         dataset=Dataset(
             **values,
@@ -110,10 +115,12 @@ def build_text_dataset(
             general=held_out,
         ),
         terms=_describe("terms", terms, 0, stage),
+        sources_file=stage.locate("sources.bin") if sources else "",
+        num_read=num_read,
     )
 
 
-def _choose_cut(
+def choose_cut(
     corpus: Corpus,
     tokenizer: TextTokenizer,
     base: BaseSpec,

@@ -10,15 +10,17 @@ Letters: T tokens of a window, N tokens of the split.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 
+from appliance.dataset.mixing import Mixture, Source, divide_windows
 from appliance.dataset.pack import IGNORED, Pack
 from appliance.dataset.shuffle import shuffle_index
 from appliance.dataset.tokens import TokenFile
 
-_ORDER, _REPLAY, _MORE = 1, 2, 3
-"""Which shuffle: of all windows in an epoch, of general text, of what is replayed on top."""
+_REPLAY, _MORE = 2, 3
+"""Which shuffle: of general text, of what is replayed on top."""
 
 
 def count_windows(split: TokenFile, window_tokens: int) -> int:
@@ -55,7 +57,7 @@ def read_window(split: TokenFile, number: int, window_tokens: int) -> Pack:
 
 
 class WindowBatches:
-    """The windows of every step: documents in shuffled order, general text among them."""
+    """The windows of every step, general text among them, in the order of `mixing.py`."""
 
     def __init__(
         self,
@@ -66,6 +68,8 @@ class WindowBatches:
         windows_per_step: int,
         replay_share: float,
         seed: int,
+        sources: Sequence[Source] | None = None,
+        order: tuple[int, ...] = (),
     ) -> None:
         """Fix how many windows an epoch has.
 
@@ -76,37 +80,36 @@ class WindowBatches:
             windows_per_step: windows whose gradients make one optimizer update.
             replay_share: part of the windows of an epoch that is general text.
             seed: of all orders.
+            sources: of `divide_windows`; None where all text is read once.
+            order: sources that are read one after another.
         """
         self._split, self._replay = split, replay
         self._window_tokens = window_tokens
         self._windows_per_step = windows_per_step
         self._seed = seed
-        self._num_windows = count_windows(split, window_tokens)
-        self._num_general = count_windows(replay, window_tokens)
-        wanted = self._num_windows * replay_share / (1 - replay_share)
-        self._num_replayed = round(wanted) if self._num_general else 0
+        sources = sources or divide_windows(split, window_tokens)
+        wanted = sum(source.num_read for source in sources) * replay_share / (1 - replay_share)
+        num_replayed = round(wanted) if count_windows(replay, window_tokens) else 0
+        self._mixture = Mixture(
+            sources=tuple(sources), order=order, num_beside=num_replayed, seed=seed
+        )
 
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps that read every window once; the last may be smaller."""
-        return -(-(self._num_windows + self._num_replayed) // self._windows_per_step)
+        return -(-self._mixture.num_windows // self._windows_per_step)
 
     def read_step(self, step: int) -> list[Pack]:
         """Windows of one optimizer step, counted from 0 over all epochs."""
         epoch, index = divmod(step, self.steps_per_epoch)
-        total = self._num_windows + self._num_replayed
         first = index * self._windows_per_step
-        places = range(first, min(first + self._windows_per_step, total))
-        return [
-            self._read(epoch, shuffle_index(p, total, self._seed, _ORDER, epoch)) for p in places
-        ]
+        last = min(first + self._windows_per_step, self._mixture.num_windows)
+        return [self._read(*self._mixture.find(epoch, place)) for place in range(first, last)]
 
-    def _read(self, epoch: int, number: int) -> Pack:
-        """A window of documents, or beyond their number a new one of general text."""
-        if number < self._num_windows:
+    def _read(self, is_document: bool, number: int) -> Pack:
+        if is_document:
             return read_window(self._split, number, self._window_tokens)
-        turn = epoch * self._num_replayed + number - self._num_windows
-        return read_in_turn(self._replay, turn, self._window_tokens, self._seed, _REPLAY)
+        return read_in_turn(self._replay, number, self._window_tokens, self._seed, _REPLAY)
 
 
 class ReplayWindows:

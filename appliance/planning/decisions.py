@@ -162,6 +162,8 @@ def _decide_epochs(steps: Steps, recipe: TuneRecipe, text: Text, terms: PlanTerm
     auto = choose_epochs(text.train_tokens, recipe)
     if recipe.epochs == "auto" and isinstance(recipe, PretrainRecipe):
         reason = "every reading costs general text"
+        if recipe.start == "nothing":
+            reason = "up to four readings are almost as good as new text"
     elif recipe.epochs == "auto":
         relation = "at most" if text.train_tokens <= MANY_TOKENS else "more than"
         reason = (

@@ -32,6 +32,8 @@ def list_methods(spec: BaseSpec, recipe: TuneRecipe) -> tuple[Method, ...]:
     if recipe.method != "auto":
         return (recipe.method,)
     if isinstance(recipe, PretrainRecipe):
+        if recipe.start == "nothing":
+            return ("full",)
         is_small = spec.num_parameters <= FULL_PARAMETERS
         return ("full", "qlora") if is_small else ("qlora",)
     return LADDER
@@ -41,10 +43,15 @@ def find_obstacle(spec: BaseSpec, method: Method, recipe: TuneRecipe) -> str:
     """Why a method cannot be used with a base at all; "" when it can."""
     if not spec.exportable:
         return f"cannot be exported: {spec.why_not}"
+    if isinstance(recipe, PretrainRecipe) and recipe.start == "nothing" and method != "full":
+        return "a model from nothing has to learn every weight"
     if method == "prompt" and isinstance(recipe, PretrainRecipe):
         return "a few virtual tokens cannot hold the language of a domain"
     if method == "prompt" and spec.context < 4 * recipe.virtual_tokens:
         return f"its context of {spec.context} is short for {recipe.virtual_tokens} virtual tokens"
+    is_wider = isinstance(recipe, PretrainRecipe) and recipe.new_terms > 0
+    if is_wider and method != "full" and (spec.tied or method == "adapter"):
+        return "pretrain.new_terms asks for embeddings and a head that learn whole"
     if method == "adapter" and spec.model_type.startswith("phi3"):
         return "its gate and up matrices are one: a bottleneck cannot be merged"
     if method in ("qlora", "lora") and spec.tied:
@@ -76,4 +83,5 @@ def tunes_embeddings(spec: BaseSpec, method: Method, recipe: TuneRecipe, limit_b
     if not isinstance(recipe, PretrainRecipe) or method not in ("qlora", "lora") or spec.tied:
         return False
     fits = TRAINED_BYTES * count_embedding(spec) <= EMBEDDINGS_SHARE * limit_bytes
-    return recipe.embeddings == "yes" or (recipe.embeddings == "auto" and fits)
+    is_needed = recipe.embeddings == "yes" or recipe.new_terms > 0
+    return is_needed or (recipe.embeddings == "auto" and fits)

@@ -23,6 +23,19 @@ Source: 18F handbook (229 k tokens) read once in 116 steps at 4e-4, embedded bas
 text -11.5 %, general text +0.84 %. November 2026.
 """
 
+NEW_BASE_STEPS = 12_000
+"""The same for a model from nothing: it wants many small steps before it wants large ones.
+
+Source: the embedded base: 12,500 steps of 1,024 tokens (decision 0011).
+"""
+
+NEW_BASE_EPOCHS = 4
+"""Times that a model from nothing reads its text.
+
+Source: up to four are almost as good as as much new text: Muennighoff et al. 2023,
+arXiv:2305.16264.
+"""
+
 STEP_TOKENS = (1024, 8192)
 """Bounds of the tokens that a step reads."""
 
@@ -118,13 +131,15 @@ def count_step_tokens(train_tokens: int, recipe: TuneRecipe) -> int:
 
 def count_steps_per_epoch(recipe: TuneRecipe) -> int:
     """Updates that one reading of a small corpus is cut into."""
-    return PRETRAIN_STEPS if isinstance(recipe, PretrainRecipe) else STEPS_PER_EPOCH
+    if not isinstance(recipe, PretrainRecipe):
+        return STEPS_PER_EPOCH
+    return PRETRAIN_STEPS if recipe.start == "base" else NEW_BASE_STEPS
 
 
 def choose_epochs(train_tokens: int, recipe: TuneRecipe) -> int:
     """How often the training split is read: plain text once, whatever its size."""
     if isinstance(recipe, PretrainRecipe):
-        return 1
+        return 1 if recipe.start == "base" else NEW_BASE_EPOCHS
     return 2 if train_tokens <= MANY_TOKENS else 1
 
 

@@ -23,6 +23,9 @@ Rule = Annotated[
 Kind = Literal["asked", "steps", "headings", "definitions", "rows", "cloze"]
 Kinds = Annotated[tuple[Kind, ...], Field(strict=False)]
 Words = Annotated[tuple[str, ...], Field(strict=False)]
+Weights = Annotated[
+    dict[str, Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]], Field(strict=False)
+]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Hashes = Annotated[tuple[Hash, ...], Field(strict=False)]
 
@@ -156,6 +159,26 @@ class PretrainRecipe(TuneRecipe):
         description="Rise of the loss on general text that is too much: well below it, more of it "
         "is read again; beyond it, the learning rate falls.",
     )
+    start: Literal["base", "nothing"] = Field(
+        "base",
+        description="nothing: a new tokenizer and model of the section `shape`, from this text.",
+    )
+    mix: Weights = Field(
+        {},
+        description="How often text of a source is read, by sub-folder or pattern: `{books: 0.5}`; "
+        "what is not named, once.",
+    )
+    order: Words = Field(
+        (),
+        description="Sources, by sub-folder or pattern, that are read one after another; all "
+        "others are read among them.",
+    )
+    new_terms: int = Field(
+        0,
+        ge=0,
+        le=100_000,
+        description="Tokens added to the tokenizer for words that it cuts into many pieces.",
+    )
     num_terms: int = Field(
         300, ge=0, description="Rare words of the domain that are asked for, in held-out text."
     )
@@ -167,6 +190,20 @@ class PretrainRecipe(TuneRecipe):
     def tries_rates(self) -> bool:
         """Never: a trial sees what a rate gains, not what it makes the model forget."""
         return False
+
+
+class ShapeRecipe(_Section):
+    """What a base is like that is made from nothing (`pretrain.start: nothing`): a Llama."""
+
+    layers: Count = Field(4, description="Layers.")
+    width: int = Field(256, ge=32, multiple_of=32, description="Width of the hidden states.")
+    intermediate: Count | Literal["auto"] = Field(
+        "auto", description="Width inside the MLP; auto: 8/3 of the width."
+    )
+    heads: Count = Field(4, description="Query heads.")
+    kv_heads: Count = Field(2, description="Key heads: a divisor of the query heads.")
+    vocabulary: int = Field(8192, ge=320, le=262_144, description="Tokens of the tokenizer.")
+    context: int = Field(1024, ge=64, description="Tokens that it reads at once.")
 
 
 class EvaluateRecipe(_Section):
@@ -261,6 +298,7 @@ class Recipe(_Section):
     documents: DocumentsRecipe = DocumentsRecipe()
     dataset: DatasetRecipe = DatasetRecipe()
     pretrain: PretrainRecipe = PretrainRecipe()
+    shape: ShapeRecipe = ShapeRecipe()
     tune: TuneRecipe = TuneRecipe()
     evaluate: EvaluateRecipe = EvaluateRecipe()
     audit: AuditRecipe = AuditRecipe()

@@ -25,7 +25,7 @@ PACKAGES = (
 )  # fmt: skip
 """Packages whose computations are in the result."""
 
-_SECRET_KEYS = ("documents.mask_words", "documents.mask_except")
+_SECRET_KEYS = ("documents.mask_words", "documents.mask_except", "pretrain.mix", "pretrain.order")
 _LOCAL_KEYS = ("pretrain.replay",)
 _PRIVATE_OF_A_GPU = {"uuid", "processes", "slices"}
 
@@ -67,8 +67,8 @@ def read_origin(run: Path) -> Origin:
 def list_settings(recipe: Recipe, by_person: tuple[str, ...]) -> Iterator[Setting]:
     """Every key of a recipe with its origin.
 
-    Names and code words to be masked are the very words to keep secret: they are counted. A folder
-    of this machine is told to be set, and not where it is.
+    Names and code words to be masked are the very words to keep secret, and sources are names of
+    folders: they are counted. A folder of this machine is told to be set, and not where it is.
     """
     for section, name, value, default in _walk(recipe):
         key = f"{section}.{name}"
@@ -79,7 +79,7 @@ def list_settings(recipe: Recipe, by_person: tuple[str, ...]) -> Iterator[Settin
         elif key in _LOCAL_KEYS and value:
             text = "a folder"
         else:
-            text = {True: "true", False: "false"}.get(value, str(value)) if value != "" else "none"
+            text = (str(value).lower() if isinstance(value, bool) else str(value)) or "none"
         yield Setting.model_validate({"key": key, "value": text, "origin": origin})
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from appliance.dataset.mixing import divide_windows, list_sources, weigh_sources
 from appliance.dataset.tokens import open_token_file
 from appliance.dataset.windows import WindowBatches
 from appliance.recipe import PretrainRecipe
@@ -19,6 +22,9 @@ embedded base, 3 % replay: full 3e-4 -5.3 %, +0.95 %; full 5e-4 -7.0 %, +1.76 %;
 +2.7 %; qlora 3e-3, read twice, -11.5 %, +6.5 %. Those of lora, qlora and adapter are assumed to be
 half of what forgot too much, or less. November 2026.
 """
+
+NEW_BASE_RATE = 2.5e-3
+"""Of a model from nothing, at width 256: it has nothing to lose (decision 0011)."""
 
 
 def pretrain(
@@ -46,16 +52,26 @@ def pretrain(
     arXiv:2403.08763; how little of it is enough: Bethune et al. 2025, arXiv:2502.06042.
     """
     if recipe.lr == "auto":
-        rate = scale_rate(RATES[plan.method], spec.width)
+        rate = RATES[plan.method] if recipe.start == "base" else NEW_BASE_RATE
+        rate = scale_rate(rate, spec.width)
         recipe = recipe.model_copy(update={"lr": rate})
     assert text.dataset.replay is not None, "build_text_dataset writes it"
+    split = open_token_file(stage.open(text.dataset.train.folder))
+    names = list_sources(recipe.mix, recipe.order)
     batches: Batches = WindowBatches(
-        open_token_file(stage.open(text.dataset.train.folder)),
+        split,
         open_token_file(stage.open(text.dataset.replay.folder)),
         window_tokens=plan.sequence_length,
         windows_per_step=plan.packs_per_step,
         replay_share=recipe.replay_share,
         seed=recipe.seed,
+        sources=divide_windows(
+            split,
+            plan.sequence_length,
+            np.fromfile(stage.open(text.sources_file), dtype=np.uint8) if names else None,
+            weigh_sources(recipe.mix, recipe.order),
+        ),
+        order=tuple(1 + names.index(name) for name in recipe.order),
     )
     return learn(
         lambda _: batches,
@@ -64,5 +80,5 @@ def pretrain(
         text.dataset,
         recipe,
         stage,
-        embedding_rate=recipe.embedding_rate,
+        embedding_rate=recipe.embedding_rate if recipe.start == "base" else 1.0,
     )

@@ -32,6 +32,7 @@ from appliance.values.machine import (
     Hardware,
     Limits,
     MeasuredRates,
+    NewTerms,
     Rejected,
     Software,
 )
@@ -118,6 +119,7 @@ __all__ = [
     "MemoryEstimate",
     "MergedModel",
     "Method",
+    "NewTerms",
     "OnnxModel",
     "PairKind",
     "ParityReport",

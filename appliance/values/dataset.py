@@ -87,10 +87,21 @@ class TextDataset(Value):
         dataset: the splits; examples of the training split are whole documents, whatever their
             length, and every token of them is a label.
         terms: places in the test split where a term of the domain has to be guessed.
+        sources_file: source of every document, a byte each (`dataset/mixing.py`); "" where all are
+            read alike.
+        num_read: tokens of the training split that one epoch reads, after all weights.
     """
 
     dataset: Dataset
     terms: Split
+    sources_file: str = ""
+    num_read: int
+
+    @property
+    def as_read(self) -> Dataset:
+        """The dataset as a plan has to count it: a source that is read twice costs twice."""
+        train = self.dataset.train.model_copy(update={"num_tokens": self.num_read})
+        return self.dataset.model_copy(update={"train": train})
 
 
 class TokenVerdict(Value):

@@ -254,3 +254,19 @@ class BaseChoice(Value):
 
     spec: BaseSpec
     rejected: tuple[Rejected, ...] = ()
+
+
+class NewTerms(Value):
+    """A base whose tokenizer learned words of the domain, beside the one it was made from.
+
+    Attributes:
+        choice: the base that is trained.
+        origin: the same base before; the same one where there are no new tokens.
+        num_terms: new tokens.
+        parts_file: JSON, ids of the pieces of each new token by its id; "" where there is none.
+    """
+
+    choice: BaseChoice
+    origin: BaseSpec
+    num_terms: int = 0
+    parts_file: str = ""

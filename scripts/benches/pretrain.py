@@ -3,6 +3,7 @@
     scripts/bench pretrain --json FILE          two corpora, each with its control
     scripts/bench pretrain --only law           one corpus alone
     scripts/bench pretrain --no-control         without training on general text for comparison
+    scripts/bench pretrain --tuned              and: does it help what is tuned afterwards?
 
 Real documents are looked for as by `main_job.py`. The control reads as many tokens of general text
 with the same plan and is scored on the same held-out documents. Beside the models stand what
@@ -53,12 +54,14 @@ Row = dict[str, Any]
 @click.option("--work", type=click.Path(path_type=Path), default=ROOT / "build" / "bench-pretrain")
 @click.option("--set", "settings", multiple=True, help="As for `appliance pretrain`.")
 @click.option("--control/--no-control", default=True, help="Train on general text for comparison.")
+@click.option("--tuned", is_flag=True, help="Tune as well, with pretraining before and without.")
 def main(
     json_file: Path | None,
     only: tuple[str, ...],
     work: Path,
     settings: tuple[str, ...],
     control: bool,
+    tuned: bool,
 ) -> None:
     """Run `appliance pretrain` and hold the results against their targets."""
     go_offline()
@@ -69,11 +72,13 @@ def main(
         if not folder.is_dir():
             click.echo(f"{name}: left out, {folder} is not there", err=True)
             continue
-        result = pretrain(folder, work / name, settings)
+        result = run_job("pretrain", folder, work / name, settings)
         row = make_row(name, result)
         row["others_bits_per_byte"] = measure_others(Path(result["run"]))
         if control:
             row["control"] = run_control(Path(result["run"]), work / f"{name}-control")
+        if tuned:
+            row["tuned"] = compare_tuned(folder, work / name, settings)
         rows.append(row)
         checks += list_checks(name, row)
         click.echo(json.dumps(row), err=True)
@@ -87,9 +92,10 @@ def main(
     sys.exit(0 if all(check["ok"] for check in checks) else 1)
 
 
-def pretrain(folder: Path, runs: Path, settings: Sequence[str]) -> Row:
+def run_job(verb: str, folder: Path, runs: Path, settings: Sequence[str], recipe: str = "") -> Row:
     """The command that a person would type; a finished run is not done again."""
-    command = [sys.executable, "-m", "appliance", "pretrain", str(folder), "--runs", str(runs)]
+    command = [sys.executable, "-m", "appliance", verb, str(folder), "--runs", str(runs)]
+    command += ["--recipe", str(ROOT / "recipes" / recipe)] if recipe else []
     for setting in settings:
         command += ["--set", setting]
     done = subprocess.run(
@@ -100,9 +106,24 @@ def pretrain(folder: Path, runs: Path, settings: Sequence[str]) -> Row:
         check=False,
     )
     if done.returncode:
-        raise click.ClickException(f"pretrain {folder.name} failed:\n{done.stderr}")
+        raise click.ClickException(f"{verb} {folder.name} failed:\n{done.stderr}")
     result: Row = json.loads(done.stdout)
     return result
+
+
+def compare_tuned(folder: Path, runs: Path, settings: Sequence[str]) -> Row:
+    """Tuning alone beside tuning on top of what pretraining made, on the same test split."""
+    rows: Row = {}
+    for name, recipe in (("alone", ""), ("after pretraining", "pretrain-then-tune.yaml")):
+        result = run_job("tune", folder, runs, settings, recipe)
+        evaluation = result["evaluation"]
+        rows[name] = {
+            "bits_per_byte": [evaluation[who]["bits_per_byte"] for who in ("base", "tuned")],
+            "answer_loss": evaluation["tuned"]["answer_loss"],
+            "general_rise": (evaluation["general"] or {}).get("rise"),
+            "seconds": round(sum(result["seconds"].values()), 1),
+        }
+    return rows
 
 
 def make_row(name: str, result: Row) -> Row:
@@ -227,17 +248,23 @@ def control(run: Path, work: Path) -> None:
     from appliance.recipe import EvaluateRecipe, PretrainRecipe
     from appliance.rundir import RunDir
     from appliance.tuning.pretrain import pretrain as pretrain_model
-    from appliance.values import BaseChoice, TextDataset, TrainPlan
+    from appliance.values import BaseChoice, NewTerms, TextDataset, TrainPlan
 
     def read(stage: str) -> Any:
         return json.loads((run / "receipts" / f"{stage}.json").read_text())["value"]
 
-    spec = BaseChoice.model_validate(read("base")).spec
+    choice = BaseChoice.model_validate(read("base"))
+    grown = NewTerms(choice=choice, origin=choice.spec)
+    if (run / "new-terms").is_dir():
+        grown = NewTerms.model_validate(read("new-terms"))
+    spec = grown.choice.spec
     text = TextDataset.model_validate(read("text"))
     plan = TrainPlan.model_validate(read("pretrain-plan"))
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    shutil.copytree(run / "text", work / "text")
+    for stage in ("text", "new-terms"):
+        if (run / stage).is_dir():
+            shutil.copytree(run / stage, work / stage)
     general = open_token_file(run / "text" / "replay")
     with SplitWriter(work / "general", spec.vocab_size) as writer:
         turn = 0
@@ -262,7 +289,7 @@ def control(run: Path, work: Path) -> None:
     recipe = PretrainRecipe(replay_share=0)
     tuned = rundir.stage("pretrain", pretrain_model, plan, spec, changed, recipe)
     report = rundir.stage(
-        "judge", evaluate_text, plan, spec, tuned, changed, EvaluateRecipe(), recipe
+        "judge", evaluate_text, plan, spec, tuned, changed, grown, EvaluateRecipe(), recipe
     )
     figures = {
         "train_tokens": text.dataset.train.num_tokens,

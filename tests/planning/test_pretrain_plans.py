@@ -2,10 +2,10 @@
 
 import pytest
 
-from appliance.planning.methods import list_methods
+from appliance.planning.methods import find_obstacle, list_methods
 from appliance.planning.rungs import climb
 from appliance.planning.schedule import plan_steps
-from appliance.planning.worth import judge_corpus
+from appliance.planning.worth import judge_corpus, judge_new_base
 from appliance.recipe import PretrainRecipe, TuneRecipe
 from tests.planning.machines import make_hardware, make_spec
 
@@ -63,3 +63,32 @@ def test_plain_text_is_read_once_in_small_steps():
 )
 def test_corpus_is_judged_by_its_size(num_tokens, words):
     assert words in judge_corpus(num_tokens)
+
+
+NEW = PretrainRecipe(start="nothing")
+
+
+def test_model_from_nothing_learns_every_weight_in_many_small_steps_and_four_readings():
+    assert list_methods(make_spec("qwen3-0.6b"), NEW) == ("full",)
+    assert find_obstacle(make_spec("embedded"), "qlora", NEW)
+    steps = plan_steps(1_000_000, 1024, NEW)
+    assert (steps.packs_per_step, steps.num_epochs) == (1, 4)
+    assert plan_steps(100_000_000, 1024, NEW).packs_per_step == 8
+
+
+def test_new_terms_learn_embeddings_and_head_or_are_refused():
+    recipe, spec = PretrainRecipe(new_terms=10, method="qlora"), make_spec("embedded")
+
+    assert climb(spec, "qlora", make_hardware(1), recipe).training.tunes_embeddings
+    assert not find_obstacle(spec, "qlora", recipe)
+    assert "new_terms" in find_obstacle(spec.model_copy(update={"tied": True}), "qlora", recipe)
+    assert "new_terms" in find_obstacle(spec, "adapter", recipe)
+
+
+@pytest.mark.parametrize(
+    ("num_read", "told"),
+    [(500, "far too little"), (10_000, "about 500 weights"), (20_000, "are enough")],
+)
+def test_model_from_nothing_is_told_what_its_text_is_good_for(num_read, told):
+    """Oracle: by hand, for 1,000 weights and twenty tokens a weight."""
+    assert told in judge_new_base(num_read, 1_000)
