@@ -29,10 +29,16 @@ MAX_WAITING = 4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wish:
-    """What somebody wants planned; `base` "" leaves the choice to the planner."""
+    """What somebody wants planned.
+
+    Attributes:
+        base: "" leaves the choice to the planner.
+        upload: id of the upload that the documents are; "" for a folder.
+    """
 
     documents: Path
     base: str
+    upload: str = ""
 
 
 class Plans:

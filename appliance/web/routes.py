@@ -18,6 +18,7 @@ from appliance.web.asks import (
     JobsAsk,
     PlanAsk,
     PlanIdAsk,
+    UploadAsk,
 )
 from appliance.web.shapes import (
     AuditPage,
@@ -30,6 +31,7 @@ from appliance.web.shapes import (
     ModelsPage,
     PlanPage,
     StartPage,
+    UploadPage,
     Verification,
 )
 from appliance.web.tokens import Scope
@@ -115,6 +117,7 @@ ROUTES = (
     _form("/jobs/{id}/retry", "run", jobs.retry, JobAsk, JobRow, "/jobs/{id}"),
     _page("/compare", "read", jobs.compare, CompareAsk, Comparison, "compare.html"),
     _page("/start", "run", orders.show_start, Ask, StartPage, "start.html"),
+    _form("/uploads", "run", orders.begin_upload, UploadAsk, UploadPage, "/start"),
     _form("/plans", "run", orders.begin_plan, PlanAsk, PlanPage, "/plans/{id}"),
     _page("/plans/{plan}", "run", orders.show_plan, PlanIdAsk, PlanPage, "plan.html"),
     _form("/jobs", "run", orders.start_job, PlanIdAsk, JobRow, "/jobs/{id}"),

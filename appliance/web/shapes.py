@@ -244,10 +244,20 @@ class FolderRow(Value):
     num_files: int
 
 
+class UploadPage(Value):
+    """Files that were sent so far, to start a job with."""
+
+    id: str
+    name: str
+    num_files: int
+    num_bytes: int
+
+
 class StartPage(Value):
-    """What a job can be started with."""
+    """What a job can be started with; `upload_bytes` may be sent, none where it is 0."""
 
     roots: int
+    upload_bytes: int
     folders: tuple[FolderRow, ...]
     bases: tuple[BaseRow, ...]
 

@@ -92,8 +92,7 @@ def visit(desk):
             return client
 
         yield make
-        portal.portal.call(desk.plans.close)
-        portal.portal.call(desk.machine.close)
+        portal.portal.call(desk.close)
 
 
 def make_token(desk, scope, *, seconds=3600.0, now=None):
