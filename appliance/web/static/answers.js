@@ -98,6 +98,7 @@ function answerQuestions() {
   form.elements.question.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && !event.shiftKey) { event.preventDefault(); form.requestSubmit(); }
   });
+  form.hidden = false; // before that, a click would send it as a form, question and all in the address
 }
 
 answerQuestions();
