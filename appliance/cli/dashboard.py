@@ -91,12 +91,18 @@ def dashboard(
     listening = open_place(place)
     address = describe_address(listening, place)
 
+    is_managed = "NOTIFY_SOCKET" in os.environ
+
     def tell() -> None:
         link = f"{address}/login?link={desk.sessions.make_link(time.time())}"
         if as_json:
             click.echo(json.dumps({"address": address, "link": link, "pid": os.getpid()}))
             return
-        print_row("Dashboard", link, "logs one browser in, once, within 15 minutes", to_stderr=True)
+        if is_managed:  # its words are kept in a journal: no place for a link that lets in
+            print_row("Dashboard", address, to_stderr=True)
+        else:
+            note = "logs one browser in, once, within 15 minutes"
+            print_row("Dashboard", link, note, to_stderr=True)
         print_row("Others", "appliance tokens create --name WHO --scope read", to_stderr=True)
         print_row("Stop", "Ctrl-C; jobs go on", to_stderr=True)
 

@@ -16,6 +16,7 @@ import uvicorn
 
 from appliance.daemon.client import Client
 from appliance.errors import ApplianceError, UsageError
+from appliance.notify import READY, STOPPING, WATCHDOG, notify, watchdog_seconds
 from appliance.queue.states import UnknownJobError
 from appliance.serving.connections import HEADER_SECONDS, PatientProtocol, allow_connections
 from appliance.serving.sockets import is_loopback, open_tcp_socket
@@ -150,7 +151,8 @@ def is_over(client: Client, job_id: int) -> bool:
         return True
     except ApplianceError:  # the service is away: it may still need it
         return False
-    return time.time() - job.get("ended_at", time.time()) > KEEP_SECONDS
+    now = time.time()
+    return now - float(job.get("ended_at", now)) > KEEP_SECONDS
 
 
 def _load(config: uvicorn.Config, place: Place) -> None:
@@ -172,6 +174,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._app = app
         self._on_ready = on_ready
+        self._petting: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -184,10 +187,21 @@ class _Server(uvicorn.Server):
         self.force_exit = self.should_exit
         self.should_exit = True
         self._app.followers.is_closing.set()
+        notify(STOPPING)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self._petting = asyncio.create_task(_pet_watchdog())
+        notify(READY)
         self._on_ready()
+
+
+async def _pet_watchdog() -> None:
+    """Show the service manager, if it asks, that requests are still answered."""
+    limit = watchdog_seconds()
+    while limit is not None:
+        notify(WATCHDOG)
+        await asyncio.sleep(limit / 3)
 
 
 def make_desk(

@@ -309,10 +309,9 @@ def test_dashboard_without_uploads_says_so(visit, desk):
 def test_upload_becomes_a_plan_and_a_job_that_keeps_it(visit, desk, office, capfd):
     client = visit("run")
     upload = begin(client, f"{NAME_CANARY} sent")
-    (source,) = office.roots.iterdir()
-    for path in source.glob("procedure-*.md"):
+    for path in office.roots.rglob("procedure-*.md"):
         send(client, upload, f"steps/{path.name}", path.read_bytes())
-    send(client, upload, "bomb.zip", make_bomb(2 * 2**30 // 10))
+    send(client, upload, "bomb.zip", make_bomb(100 * 2**20))
     send(client, upload, f"{NAME_CANARY}.md", f"# Note\n\n{TEXT_CANARY}".encode())
     plan = client.post("/api/plans", json={"folder": upload}).json()
     client.portal.call(_finish, desk.plans._tasks[plan["id"]])
