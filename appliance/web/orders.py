@@ -120,12 +120,10 @@ async def look_again(desk: Desk, who: Visitor, ask: Ask) -> MachinePage:
 async def show_models(desk: Desk, who: Visitor, ask: Ask) -> ModelsPage:
     """Bases on this machine, and bundles that jobs made."""
     desk.machine.look()
-    views = (await desk.ask("GET", "/v1/jobs", limit=PAGE_JOBS))["jobs"]
-    done = [view["id"] for view in views if view["state"] == "done"]
-    full = [await desk.ask("GET", f"/v1/jobs/{job_id}") for job_id in done]
+    views = (await desk.ask("GET", "/v1/jobs", limit=PAGE_JOBS, results=1))["jobs"]
     return ModelsPage(
         bases=_list_bases(desk) if desk.machine.report else None,
-        bundles=tuple(_read_bundle(view, who) for view in full if _has_bundle(view)),
+        bundles=tuple(_read_bundle(view, who) for view in views if _has_bundle(view)),
     )
 
 

@@ -23,6 +23,7 @@ from appliance.serving.sockets import is_loopback, open_tcp_socket
 from appliance.web.app import App
 from appliance.web.desk import DEFAULT_UPLOAD_BYTES, Desk
 from appliance.web.guard import Door
+from appliance.web.rendering import prepare
 from appliance.web.uploads import KEEP_SECONDS
 
 _MAX_HEADER_BYTES = 32_768
@@ -102,6 +103,7 @@ def run_dashboard(
 async def _serve(
     listening: socket.socket, place: Place, desk: Desk, on_ready: Callable[[], None]
 ) -> None:
+    prepare()
     app = App(desk)
     door = Door(
         hosts=frozenset(name.lower() for name in {place.host, *place.hosts}),

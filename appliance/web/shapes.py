@@ -75,8 +75,8 @@ class JobRow(_Answer):
 
     @property
     def name(self) -> str:
-        """For people."""
-        return self.label or f"job {self.id}"
+        """For people; its number tells it from other jobs of the same run."""
+        return f"{self.label} · job {self.id}" if self.label else f"job {self.id}"
 
     @property
     def is_live(self) -> bool:

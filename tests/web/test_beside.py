@@ -69,7 +69,7 @@ def test_base_is_held_in_four_bit_only_where_it_must_be(spec):
 
     assert choose_quantized(spec, size * 4 + work) is False
     assert choose_quantized(spec, size * 4 + work - 1) is True
-    with pytest.raises(ResourceError, match="MiB|GiB"):
+    with pytest.raises(ResourceError, match="needs"):
         choose_quantized(spec, work)
 
 
