@@ -12,7 +12,8 @@ from pydantic.json_schema import models_json_schema
 from appliance import __version__
 from appliance.web.asks import Ask, FileAsk, JobAsk, QuestionAsk
 from appliance.web.routes import ROUTES, Route
-from appliance.web.shapes import Fault, UploadPage
+from appliance.web.shapes import Fault
+from appliance.web.start_shapes import UploadPage
 
 ERRORS = {
     "400": "The request cannot be answered as it is.",

@@ -10,22 +10,11 @@ from appliance.web.asks import Ask, AuditAsk, PlanAsk, PlanIdAsk, UploadAsk
 from appliance.web.desk import Desk, Visitor
 from appliance.web.folders import find_folder, list_folders
 from appliance.web.jobs import PAGE_JOBS, read_row
+from appliance.web.machine_shapes import BaseRow, BundleRow, MachinePage, ModelsPage, ServiceFacts
 from appliance.web.plans import Wish
 from appliance.web.receiving import show_upload
-from appliance.web.shapes import (
-    AuditPage,
-    BaseRow,
-    BundleRow,
-    Fault,
-    FolderRow,
-    JobRow,
-    MachinePage,
-    ModelsPage,
-    PlanPage,
-    ServiceFacts,
-    StartPage,
-    UploadPage,
-)
+from appliance.web.shapes import AuditPage, Fault, JobRow
+from appliance.web.start_shapes import FolderRow, PlanPage, StartPage, UploadPage
 
 PAGE_LINES = 100
 

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from appliance.errors import ApplianceError, ServiceError
 from appliance.values import TrainPlan
 from appliance.web.children import ask_verb
-from appliance.web.shapes import Fault, Planned, PlanPage
+from appliance.web.shapes import Fault
+from appliance.web.start_shapes import Planned, PlanPage
 
 PLAN_SECONDS = 1800.0
 """To read a folder and plan."""

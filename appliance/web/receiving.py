@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from appliance.web.desk import Desk
 from appliance.web.refusals import refuse
-from appliance.web.shapes import UploadPage
+from appliance.web.start_shapes import UploadPage
 from appliance.web.uploads import TooMuchError, Upload
 
 MAX_AT_ONCE = 4

@@ -20,6 +20,7 @@ from appliance.web.asks import (
     PlanIdAsk,
     UploadAsk,
 )
+from appliance.web.machine_shapes import MachinePage, ModelsPage
 from appliance.web.shapes import (
     AuditPage,
     Comparison,
@@ -27,13 +28,9 @@ from appliance.web.shapes import (
     JobPage,
     JobRow,
     Ledger,
-    MachinePage,
-    ModelsPage,
-    PlanPage,
-    StartPage,
-    UploadPage,
     Verification,
 )
+from appliance.web.start_shapes import PlanPage, StartPage, UploadPage
 from appliance.web.tokens import Scope
 
 

@@ -13,7 +13,6 @@ import re
 import secrets
 import shutil
 import threading
-import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from pathlib import Path
 from appliance.errors import ResourceError, UsageError
 from appliance.hardware.memory import measure_disk_free
 from appliance.units import format_bytes
+from appliance.web.names import make_safe
 
 KEEP_SECONDS = 24 * 3600.0
 """Unused, or after the end of its job: then an upload is removed."""
@@ -34,9 +34,6 @@ MAX_UPLOADS = 32
 MIN_FREE_BYTES = 2 * 2**30
 """Of the disk, that no upload takes."""
 
-MAX_DEPTH = 12
-_MAX_NAME_BYTES = 120
-_MAX_SUFFIX_BYTES = 12
 _USED = "used.json"
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -206,39 +203,6 @@ class Uploads:
                 why=f"{format_bytes(MIN_FREE_BYTES)} of it are kept free",
                 fix="free some space on the disk of the dashboard",
             )
-
-
-def make_safe(name: str, *, default: str) -> Path:
-    """A relative path from a name that a stranger sent: plain parts, none hidden, none special.
-
-    Args:
-        name: with folders, by slashes of either kind.
-        default: where nothing is left of it.
-
-    Raises:
-        UsageError: it is nested too deeply.
-    """
-    parts = [part for part in map(_clean_part, re.split(r"[/\\]+", name)) if part]
-    if len(parts) > MAX_DEPTH:
-        raise UsageError(
-            "a file lies too deep",
-            why=f"folders may be nested {MAX_DEPTH - 1} deep",
-            fix="send it from a folder further down",
-        )
-    return Path(*(parts or [default]))
-
-
-def _clean_part(part: str) -> str:
-    """One name: no control or direction characters, no dots or blanks at its ends, not too long."""
-    text = "".join(
-        c for c in unicodedata.normalize("NFC", part) if unicodedata.category(c)[0] != "C"
-    )
-    text = text.strip(". ~-")
-    stem, dot, suffix = text.rpartition(".")
-    if not stem or len(suffix.encode()) > _MAX_SUFFIX_BYTES:
-        stem, dot, suffix = text, "", ""
-    room = _MAX_NAME_BYTES - len(f"{dot}{suffix}".encode())
-    return stem.encode()[:room].decode(errors="ignore") + dot + suffix
 
 
 def _place(partial: Path, target: Path) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from appliance.units import format_seconds
 from appliance.values import CapacityRow
-from appliance.web.shapes import BaseRow, JobPage, JobRow, MachineReport
+from appliance.web.machine_shapes import BaseRow, MachineReport
+from appliance.web.shapes import JobPage, JobRow
 
 STAGES = {
     "corpus": "Read the documents",

@@ -15,8 +15,9 @@ import pytest
 from appliance.errors import UsageError
 from appliance.queue.states import UnknownJobError
 from appliance.web import receiving, uploads
+from appliance.web.names import make_safe
 from appliance.web.server import is_over
-from appliance.web.uploads import KEEP_SECONDS, TooMuchError, Uploads, make_safe
+from appliance.web.uploads import KEEP_SECONDS, TooMuchError, Uploads
 from tests.web.conftest import BASE, NAME_CANARY, TEXT_CANARY, log_in
 
 
