@@ -74,5 +74,8 @@ function draw(error) {
   return box;
 }
 
+// On a phone the pages stand in a row that is wider than the window.
+document.querySelector(".top nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
 repeat();
 follow();
