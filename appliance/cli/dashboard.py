@@ -42,6 +42,13 @@ Example:
 @click.option(
     "--state", type=click.Path(path_type=Path), help="Where tokens and audit log are kept."
 )
+@click.option(
+    "--upload-gib",
+    type=click.FloatRange(min=0),
+    default=4.0,
+    show_default=True,
+    help="All files together that may be sent from browsers; 0 for none.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Tell as JSON where it listens.")
 def dashboard(
     roots: tuple[Path, ...],
@@ -51,6 +58,7 @@ def dashboard(
     tls_cert: Path | None,
     tls_key: Path | None,
     state: Path | None,
+    upload_gib: float,
     as_json: bool,
 ) -> None:
     """Show jobs, machine and models in a browser; start and steer jobs there.
@@ -79,16 +87,22 @@ def dashboard(
     certificate = Certificate(certificate=tls_cert, key=tls_key) if tls_cert and tls_key else None
     names = frozenset({socket.gethostname(), *hosts})
     place = Place(host=host, port=port, hosts=names, certificate=certificate)
-    desk = make_desk(find_folder(state), require_client(), roots)
+    desk = make_desk(find_folder(state), require_client(), roots, int(upload_gib * 2**30))
     listening = open_place(place)
     address = describe_address(listening, place)
+
+    is_managed = "NOTIFY_SOCKET" in os.environ
 
     def tell() -> None:
         link = f"{address}/login?link={desk.sessions.make_link(time.time())}"
         if as_json:
             click.echo(json.dumps({"address": address, "link": link, "pid": os.getpid()}))
             return
-        print_row("Dashboard", link, "logs one browser in, once, within 15 minutes", to_stderr=True)
+        if is_managed:  # its words are kept in a journal: no place for a link that lets in
+            print_row("Dashboard", address, to_stderr=True)
+        else:
+            note = "logs one browser in, once, within 15 minutes"
+            print_row("Dashboard", link, note, to_stderr=True)
         print_row("Others", "appliance tokens create --name WHO --scope read", to_stderr=True)
         print_row("Stop", "Ctrl-C; jobs go on", to_stderr=True)
 

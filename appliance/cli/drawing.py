@@ -96,7 +96,8 @@ class Bar:
         self._kind = Progress
         self._progress: Any = None
         self._task: Any = None
-        self._held_out = self._label = ""
+        self._held_out = self._label = self._row_label = ""
+        self._tenth = -1
         self._pace = Pace()
 
     def __enter__(self) -> Bar:
@@ -120,7 +121,9 @@ class Bar:
         """Move the line as the event says."""
         if not self._console.is_terminal:
             return
-        if isinstance(event, StageStarted) and event.stage in STAGES:
+        if self._console.is_dumb_terminal:  # it cannot take a line back: a row now and then
+            self._tell(event)
+        elif isinstance(event, StageStarted) and event.stage in STAGES:
             self._open(STAGES[event.stage])
         elif isinstance(event, StageFinished):
             self.hide()
@@ -138,6 +141,20 @@ class Bar:
             self._progress.update(
                 self._task, completed=event.step, total=event.num_steps, text=text
             )
+
+    def _tell(self, event: Event) -> None:
+        """Print a row for every tenth of a training."""
+        if isinstance(event, StageStarted):
+            self._held_out, self._tenth = "", -1
+            self._row_label = STAGES.get(event.stage, "")
+        elif isinstance(event, HeldOut):
+            self._held_out = f"held-out {event.loss:.3f}"
+        elif isinstance(event, StepDone) and 10 * event.step // event.num_steps > self._tenth:
+            from appliance.cli.output import print_row
+
+            self._tenth = 10 * event.step // event.num_steps
+            text = describe_step(event, self._held_out, self._console.width - 12)
+            print_row(self._row_label, text, to_stderr=True)
 
     def _open(self, label: str) -> None:
         self.hide()

@@ -132,7 +132,7 @@ async def _get_status(service: Service, request: Request, peer: Peer) -> Respons
 
 
 async def _list_jobs(service: Service, request: Request, peer: Peer) -> Response:
-    """Jobs, the newest first; `live=1`, `limit`, `before` narrow it."""
+    """Jobs, the newest first; `live=1`, `limit`, `before` narrow it, `results=1` adds results."""
     query = request.query_params
     try:
         limit = min(1000, max(1, int(query.get("limit", "50"))))
@@ -150,7 +150,7 @@ async def _list_jobs(service: Service, request: Request, peer: Peer) -> Response
         )
     )
     views = [_view(service, job) for job in jobs]
-    for view in views:
+    for view in views if query.get("results") != "1" else ():
         view.pop("result", None)  # long; GET /v1/jobs/N tells it
     return JSONResponse({"jobs": views})
 

@@ -29,8 +29,9 @@ SELECT * FROM jobs WHERE run = :run AND state <> 'ended';
 INSERT INTO keys (key, job) VALUES (:key, :job);
 
 -- name: list_jobs
+-- The bound on id stands alone, so that SQLite begins there and not at the newest job.
 SELECT * FROM jobs
-WHERE (:owner IS NULL OR owner = :owner) AND (:before IS NULL OR id < :before)
+WHERE (:owner IS NULL OR owner = :owner) AND id < coalesce(:before, 9223372036854775807)
 ORDER BY id DESC LIMIT :limit;
 
 -- name: list_live_jobs

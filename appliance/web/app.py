@@ -22,13 +22,16 @@ from starlette.routing import Route as Path
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from appliance.beside.orders import Question
 from appliance.errors import ApplianceError
-from appliance.web.asks import JobAsk
+from appliance.web.asks import FileAsk, JobAsk, QuestionAsk
 from appliance.web.desk import Desk
 from appliance.web.document import make_document
 from appliance.web.events import Followers
 from appliance.web.guard import Door, Guard, Rates
+from appliance.web.jobs import find_models
 from appliance.web.login import HOME, Login
+from appliance.web.receiving import Receiving
 from appliance.web.refusals import Refusal, explain, explain_fault, refuse
 from appliance.web.rendering import FOLDER, render
 from appliance.web.requests import (
@@ -54,6 +57,7 @@ class App:
         self.desk = desk
         self.followers = Followers(desk)
         self._login = Login(desk)
+        self._receiving = Receiving()
         self._rates = Rates(PER_SECOND, 5 * PER_SECOND)
 
     def make(self, door: Door) -> ASGIApp:
@@ -70,9 +74,11 @@ class App:
             self._path("/login", "GET", self._login.show),
             self._path("/login", "POST", self._login.log_in),
             self._path("/logout", "POST", self._login.log_out),
+            self._path("/api/uploads/{upload}/files", "POST", self._receive_file),
             self._path("/jobs/{id}/bundle", "GET", self._send_bundle),
             self._path("/api/jobs/{id}/bundle", "GET", self._send_bundle),
             self._path("/api/jobs/{id}/events", "GET", self._follow),
+            self._path("/api/jobs/{id}/answers", "POST", self._answer_question),
             self._path("/api/openapi.json", "GET", self._tell_document),
             self._path("/metrics", "GET", self._tell_metrics),
             self._path("/health", "GET", self._tell_health),
@@ -142,6 +148,27 @@ class App:
     async def _follow(self, request: Request) -> Response:
         who = require_visitor(self.desk, request, "read")
         return await self.followers.follow(request, who, parse(JobAsk, request, {}))
+
+    async def _answer_question(self, request: Request) -> Response:
+        """What base and tuned model answer, as JSON lines while they do."""
+        who = require_visitor(self.desk, request, "run")
+        fields = await read_fields(request)
+        check_form_secret(who, request, fields)
+        ask = parse(QuestionAsk, request, fields)
+        run = await find_models(self.desk, ask.id)
+        self.desk.beside.require_free()
+        await self.desk.do(self.desk.audit.note, who.name, "ask the models", str(ask.id))
+        question = Question(text=ask.question, max_tokens=ask.max_tokens, search=ask.search)
+        lines = self.desk.beside.ask(run, question)
+        return StreamingResponse(lines, media_type="application/x-ndjson")
+
+    async def _receive_file(self, request: Request) -> Response:
+        """One file of an upload, as the body."""
+        who = require_visitor(self.desk, request, "run")
+        check_form_secret(who, request, {})
+        ask = parse(FileAsk, request, dict(request.query_params))
+        page = await self._receiving.take(self.desk, request, ask.upload, ask.name)
+        return Response(page.model_dump_json(), media_type="application/json")
 
     async def _send_bundle(self, request: Request) -> Response:
         """The bundle of a job that is done, as a tar file."""

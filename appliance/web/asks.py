@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from appliance.beside.orders import MAX_TOKENS
+
 MAX_ID = 2**63 - 1
 
 JobId = Annotated[int, Field(ge=1, le=MAX_ID)]
@@ -25,6 +27,14 @@ class JobAsk(Ask):
     """One job."""
 
     id: JobId
+
+
+class QuestionAsk(JobAsk):
+    """A question to the models of a job; `search` puts passages before it."""
+
+    question: Annotated[str, Field(min_length=1, max_length=4000)]
+    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] = 256
+    search: bool = True
 
 
 class JobsAsk(Ask):
@@ -47,8 +57,21 @@ class CompareAsk(Ask):
     right: JobId | None = None
 
 
+class UploadAsk(Ask):
+    """An upload to begin; `name` is what its folder is called."""
+
+    name: Annotated[str, Field(max_length=200)] = ""
+
+
+class FileAsk(Ask):
+    """A file of an upload, with the folders that it lies in."""
+
+    upload: HexId
+    name: Annotated[str, Field(min_length=1, max_length=2000)]
+
+
 class PlanAsk(Ask):
-    """A plan for a folder; `base` "" leaves the choice to the planner."""
+    """A plan for a folder or an upload; `base` "" leaves the choice to the planner."""
 
     folder: HexId
     base: Annotated[str, Field(max_length=200)] = ""

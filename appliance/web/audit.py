@@ -16,7 +16,8 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,6 +77,19 @@ class Head(Value):
     key: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Checked:
+    """The beginning of a log that was found whole.
+
+    Attributes:
+        digest: sha256 of its lines as they lie there: the same bytes need no second look.
+        hashes: of its lines.
+    """
+
+    digest: bytes = hashlib.sha256().digest()
+    hashes: tuple[str, ...] = ()
+
+
 class AuditLog:
     """The log of one dashboard. Processes may share it."""
 
@@ -88,6 +102,7 @@ class AuditLog:
         """
         self.folder = folder
         self._clock = clock
+        self._checked = _Checked()
 
     def note(self, who: str, what: str, about: str = "", status: int = 0) -> None:
         """Add a line; it is on the disk when this returns.
@@ -121,11 +136,13 @@ class AuditLog:
         Raises:
             ServiceError: the log is damaged.
         """
-        entries = [entry for entry in self._read_all() if before is None or entry.n < before]
-        return entries[::-1][:limit]
+        lines = self._read_lines()
+        end = len(lines) if before is None else min(len(lines), before - 1)
+        start = max(0, end - limit)
+        return [_parse(lines[at], at + 1) for at in range(start, end)][::-1]
 
     def verify(self, *kept: Head) -> int:
-        """Check the whole log.
+        """Check the whole log; lines that were found whole before are compared as bytes.
 
         Args:
             kept: heads that were kept elsewhere; the log must contain them.
@@ -136,17 +153,21 @@ class AuditLog:
         Raises:
             ServiceError: somebody changed it, with the place.
         """
-        entries = self._read_all()
-        before = START
-        for number, entry in enumerate(entries, start=1):
+        lines, checked = self._read_lines(), self._checked
+        known = len(checked.hashes)
+        hashes = list(checked.hashes) if _digest(lines[:known]) == checked.digest else []
+        for number, line in enumerate(lines[len(hashes) :], start=len(hashes) + 1):
+            entry = _parse(line, number)
+            before = hashes[-1] if hashes else START
             if entry.n != number or entry.before != before or _seal(entry) != entry:
                 raise _explain_change(
                     f"line {number} is not what was written after line {number - 1}"
                 )
-            before = entry.hash
+            hashes.append(entry.hash)
         for head in filter(None, (self.read_head(), *kept)):
-            self._check_head(head, entries)
-        return len(entries)
+            self._check_head(head, hashes)
+        self._checked = _Checked(digest=_digest(lines), hashes=tuple(hashes))
+        return len(hashes)
 
     def read_head(self) -> Head | None:
         """The signed head; None where nothing was logged.
@@ -157,13 +178,13 @@ class AuditLog:
         try:
             return Head.model_validate_json((self.folder / HEAD).read_bytes())
         except FileNotFoundError:
-            if self._read_all():
+            if self._read_lines():
                 raise _explain_change(f"{HEAD} is missing") from None
             return None
         except ValidationError as exc:
             raise _explain_change(f"{HEAD} is no head") from exc
 
-    def _check_head(self, head: Head, entries: list[Entry]) -> None:
+    def _check_head(self, head: Head, hashes: Sequence[str]) -> None:
         from cryptography.exceptions import InvalidSignature
 
         try:
@@ -174,9 +195,9 @@ class AuditLog:
             key.public_key().verify(signature, _describe_head(head))
         except (InvalidSignature, ValueError) as exc:
             raise _explain_change("the signature of a head is not ours") from exc
-        if head.n > len(entries):
-            raise _explain_change(f"it ends at line {len(entries)}; line {head.n} was written once")
-        if head.n and entries[head.n - 1].hash != head.hash:
+        if head.n > len(hashes):
+            raise _explain_change(f"it ends at line {len(hashes)}; line {head.n} was written once")
+        if head.n and hashes[head.n - 1] != head.hash:
             raise _explain_change(f"line {head.n} is not the one that a head was signed for")
 
     def _open(self) -> FileIO:
@@ -192,12 +213,11 @@ class AuditLog:
         assert key is not None
         return key
 
-    def _read_all(self) -> list[Entry]:
+    def _read_lines(self) -> list[bytes]:
         try:
-            lines = (self.folder / LOG).read_bytes().splitlines()
+            return (self.folder / LOG).read_bytes().splitlines()
         except FileNotFoundError:
             return []
-        return [_parse(line, number) for number, line in enumerate(lines, start=1)]
 
 
 def sign_head(entry: Entry, key: Ed25519PrivateKey) -> Head:
@@ -233,6 +253,10 @@ def _read_last(descriptor: int, path: Path) -> Entry | None:
         os.ftruncate(descriptor, start + end)
     lines = tail[:end].splitlines()
     return _parse(lines[-1], 0) if lines else None
+
+
+def _digest(lines: Sequence[bytes]) -> bytes:
+    return hashlib.sha256(b"".join(line + b"\n" for line in lines)).digest()
 
 
 def _parse(line: bytes, number: int) -> Entry:

@@ -13,15 +13,19 @@ import anyio.to_thread
 
 from appliance.daemon.client import Client
 from appliance.web.audit import AuditLog
+from appliance.web.beside import Beside
 from appliance.web.curves import Histories
 from appliance.web.machine import MachineLook
 from appliance.web.metrics import Metrics
 from appliance.web.plans import Plans
 from appliance.web.sessions import Sessions
 from appliance.web.tokens import Scope, has_scope
+from appliance.web.uploads import Uploads
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+DEFAULT_UPLOAD_BYTES = 4 * 2**30
 
 MAX_THREADS = 24
 """Questions to the service at the same time."""
@@ -48,13 +52,20 @@ class Visitor:
 class Desk:
     """Everything that one dashboard has."""
 
-    def __init__(self, folder: Path, client: Client, roots: tuple[Path, ...]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        client: Client,
+        roots: tuple[Path, ...],
+        upload_bytes: int = DEFAULT_UPLOAD_BYTES,
+    ) -> None:
         """Nothing is asked yet.
 
         Args:
             folder: tokens and audit log lie there.
             client: of the service.
             roots: folders whose folders may be tuned on.
+            upload_bytes: that all uploads together may have; 0 for no uploads.
         """
         self.folder = folder
         self.client = client
@@ -65,7 +76,15 @@ class Desk:
         self.histories = Histories(client)
         self.machine = MachineLook(folder)
         self.plans = Plans()
+        self.uploads = Uploads(folder / "uploads", upload_bytes)
+        self.beside = Beside()
         self._threads: anyio.CapacityLimiter | None = None
+
+    async def close(self) -> None:
+        """End what works for the pages."""
+        await self.plans.close()
+        await self.machine.close()
+        await self.beside.close()
 
     async def ask(
         self, method: str, path: str, body: dict[str, Any] | None = None, **query: Any

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from appliance import __version__
-from appliance.web.asks import Ask, JobAsk
+from appliance.web.asks import Ask, FileAsk, JobAsk, QuestionAsk
 from appliance.web.routes import ROUTES, Route
 from appliance.web.shapes import Fault
+from appliance.web.start_shapes import UploadPage
 
 ERRORS = {
     "400": "The request cannot be answered as it is.",
@@ -52,6 +54,15 @@ def make_document() -> dict[str, Any]:
             "The bundle of a job that is done, as a tar file.", "run", "application/x-tar"
         )
     }
+    paths["/api/jobs/{id}/answers"] = {
+        "post": _describe_stream(
+            "What base and tuned model answer, as JSON lines while they do.",
+            "run",
+            "application/x-ndjson",
+        )
+        | {"requestBody": _describe_body(QuestionAsk, ("id",))}
+    }
+    paths["/api/uploads/{upload}/files"] = {"post": _describe_file()}
     return {
         "openapi": "3.1.0",
         "info": {"title": "appliance", "version": __version__},
@@ -66,11 +77,8 @@ def make_document() -> dict[str, Any]:
 
 def _describe(route: Route) -> dict[str, Any]:
     in_path = re.findall(r"{(\w+)}", route.path)
-    fields = route.ask.model_json_schema()
-    rest = {
-        name: each for name, each in fields.get("properties", {}).items() if name not in in_path
-    }
-    required = [name for name in fields.get("required", []) if name in rest]
+    schema = _describe_fields(route.ask, in_path)
+    rest, required = schema["properties"], schema["required"]
     body: dict[str, Any] = {
         "summary": route.summary,
         "description": f"Needs the scope `{route.scope}`.",
@@ -83,17 +91,27 @@ def _describe(route: Route) -> dict[str, Any]:
             for name, schema in rest.items()
         ]
     elif rest:
-        schema = {
-            "type": "object",
-            "properties": rest,
-            "required": required,
-            "additionalProperties": False,
-        }
-        body["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": schema}},
-        }
+        body["requestBody"] = _describe_body(route.ask, in_path)
     return body
+
+
+def _describe_fields(ask: type[Ask], in_path: Sequence[str]) -> dict[str, Any]:
+    """The fields of an ask that do not stand in the path, as a schema."""
+    fields = ask.model_json_schema()
+    rest = {
+        name: each for name, each in fields.get("properties", {}).items() if name not in in_path
+    }
+    return {
+        "type": "object",
+        "properties": rest,
+        "required": [name for name in fields.get("required", []) if name in rest],
+        "additionalProperties": False,
+    }
+
+
+def _describe_body(ask: type[Ask], in_path: Sequence[str]) -> dict[str, Any]:
+    schema = _describe_fields(ask, in_path)
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
 
 
 def _describe_stream(summary: str, scope: str, kind: str) -> dict[str, Any]:
@@ -105,6 +123,21 @@ def _describe_stream(summary: str, scope: str, kind: str) -> dict[str, Any]:
             "200": {"description": summary, "content": {kind: {"schema": {"type": "string"}}}},
             **_describe_errors(),
         },
+    }
+
+
+def _describe_file() -> dict[str, Any]:
+    name = FileAsk.model_json_schema()["properties"]["name"]
+    content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+    return {
+        "summary": "One file of an upload, as the body; `name` may have folders in it.",
+        "description": "Needs the scope `run`.",
+        "parameters": [
+            _describe_path_field(FileAsk, "upload"),
+            {"name": "name", "in": "query", "required": True, "schema": name},
+        ],
+        "requestBody": {"required": True, "content": content},
+        "responses": {"200": _describe_answer(UploadPage), **_describe_errors()},
     }
 
 

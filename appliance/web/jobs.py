@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from appliance.errors import ServiceError
 from appliance.values import (
     EvalReport,
     LeakReport,
@@ -116,6 +118,22 @@ async def verify_bundle(desk: Desk, who: Visitor, ask: JobAsk) -> Verification:
     view = await desk.ask("GET", f"/v1/jobs/{ask.id}")
     answer = await desk.ask("GET", f"/v1/jobs/{ask.id}/verification")
     return Verification(job=read_row(view, who), **answer)
+
+
+async def find_models(desk: Desk, job_id: int) -> Path:
+    """The run of a job whose models can be asked.
+
+    Raises:
+        ServiceError: the job made no bundle.
+    """
+    view = await desk.ask("GET", f"/v1/jobs/{job_id}")
+    if "bundle" not in (view.get("result") or {}):
+        raise ServiceError(
+            f"there is no model of job {job_id} to ask",
+            why="it is not done, or made no bundle",
+            fix="choose a job that is done",
+        )
+    return Path(view["run"])
 
 
 async def compare(desk: Desk, who: Visitor, ask: CompareAsk) -> Comparison:

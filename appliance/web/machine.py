@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from appliance.errors import ApplianceError
 from appliance.web.children import ask_verb
-from appliance.web.shapes import Fault, MachineReport
+from appliance.web.machine_shapes import MachineReport
+from appliance.web.shapes import Fault
 
 LOOK_SECONDS = 300.0
 """For `appliance report`, on a machine that trains."""

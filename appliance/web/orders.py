@@ -6,24 +6,15 @@ from typing import Any
 
 from appliance.daemon.client import HandOverNeeded
 from appliance.errors import ApplianceError, BaseModelError, ServiceError
-from appliance.web.asks import Ask, AuditAsk, PlanAsk, PlanIdAsk
+from appliance.web.asks import Ask, AuditAsk, PlanAsk, PlanIdAsk, UploadAsk
 from appliance.web.desk import Desk, Visitor
 from appliance.web.folders import find_folder, list_folders
 from appliance.web.jobs import PAGE_JOBS, read_row
+from appliance.web.machine_shapes import BaseRow, BundleRow, MachinePage, ModelsPage, ServiceFacts
 from appliance.web.plans import Wish
-from appliance.web.shapes import (
-    AuditPage,
-    BaseRow,
-    BundleRow,
-    Fault,
-    FolderRow,
-    JobRow,
-    MachinePage,
-    ModelsPage,
-    PlanPage,
-    ServiceFacts,
-    StartPage,
-)
+from appliance.web.receiving import show_upload
+from appliance.web.shapes import AuditPage, Fault, JobRow
+from appliance.web.start_shapes import FolderRow, PlanPage, StartPage, UploadPage
 
 PAGE_LINES = 100
 
@@ -34,6 +25,7 @@ async def show_start(desk: Desk, who: Visitor, ask: Ask) -> StartPage:
     folders = await desk.do(list_folders, desk.roots)
     return StartPage(
         roots=len(desk.roots),
+        upload_bytes=desk.uploads.max_bytes,
         folders=tuple(
             FolderRow(id=folder.id, name=folder.path.name, num_files=folder.num_files)
             for folder in folders
@@ -42,9 +34,17 @@ async def show_start(desk: Desk, who: Visitor, ask: Ask) -> StartPage:
     )
 
 
+async def begin_upload(desk: Desk, who: Visitor, ask: UploadAsk) -> UploadPage:
+    """Begin an upload; its files follow one by one."""
+    upload = await desk.do(desk.uploads.begin, ask.name)
+    await desk.do(desk.audit.note, who.name, "upload", upload.id[:8])
+    return show_upload(upload)
+
+
 async def begin_plan(desk: Desk, who: Visitor, ask: PlanAsk) -> PlanPage:
-    """Read a folder and plan; nothing is trained."""
-    folder = await desk.do(find_folder, desk.roots, ask.folder)
+    """Read a folder or an upload and plan; nothing is trained."""
+    upload = desk.uploads.find(ask.folder)
+    folder = upload.folder if upload else await desk.do(find_folder, desk.roots, ask.folder)
     known = {base.name for base in _list_bases(desk, present_only=True)}
     if ask.base and ask.base not in known:
         raise BaseModelError(
@@ -52,7 +52,9 @@ async def begin_plan(desk: Desk, who: Visitor, ask: PlanAsk) -> PlanPage:
             why="only bases that are here, and can be exported, may be chosen",
             fix="choose one from the list; appliance bases import FOLDER adds another",
         )
-    page = desk.plans.begin(Wish(documents=folder, base=ask.base))
+    page = desk.plans.begin(
+        Wish(documents=folder, base=ask.base, upload=upload.id if upload else "")
+    )
     await desk.do(desk.audit.note, who.name, "plan", page.id[:8])
     return page
 
@@ -82,6 +84,8 @@ async def start_job(desk: Desk, who: Visitor, ask: PlanIdAsk) -> JobRow:
     except HandOverNeeded:
         await desk.do(desk.client.hand_over, wish.documents)
         answer = await desk.ask("POST", "/v1/jobs", order | {"is_handed_over": True})
+    if wish.upload:
+        await desk.do(desk.uploads.note_use, wish.upload, answer["job"]["id"])
     await desk.do(desk.audit.note, who.name, "start", str(answer["job"]["id"]))
     return read_row(answer["job"], who)
 
@@ -105,12 +109,10 @@ async def look_again(desk: Desk, who: Visitor, ask: Ask) -> MachinePage:
 async def show_models(desk: Desk, who: Visitor, ask: Ask) -> ModelsPage:
     """Bases on this machine, and bundles that jobs made."""
     desk.machine.look()
-    views = (await desk.ask("GET", "/v1/jobs", limit=PAGE_JOBS))["jobs"]
-    done = [view["id"] for view in views if view["state"] == "done"]
-    full = [await desk.ask("GET", f"/v1/jobs/{job_id}") for job_id in done]
+    views = (await desk.ask("GET", "/v1/jobs", limit=PAGE_JOBS, results=1))["jobs"]
     return ModelsPage(
         bases=_list_bases(desk) if desk.machine.report else None,
-        bundles=tuple(_read_bundle(view, who) for view in full if _has_bundle(view)),
+        bundles=tuple(_read_bundle(view, who) for view in views if _has_bundle(view)),
     )
 
 

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from appliance.errors import ApplianceError, ServiceError
 from appliance.values import TrainPlan
 from appliance.web.children import ask_verb
-from appliance.web.shapes import Fault, Planned, PlanPage
+from appliance.web.shapes import Fault
+from appliance.web.start_shapes import Planned, PlanPage
 
 PLAN_SECONDS = 1800.0
 """To read a folder and plan."""
@@ -29,10 +30,16 @@ MAX_WAITING = 4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wish:
-    """What somebody wants planned; `base` "" leaves the choice to the planner."""
+    """What somebody wants planned.
+
+    Attributes:
+        base: "" leaves the choice to the planner.
+        upload: id of the upload that the documents are; "" for a folder.
+    """
 
     documents: Path
     base: str
+    upload: str = ""
 
 
 class Plans:

@@ -9,6 +9,7 @@ from appliance.daemon.views import view_error
 from appliance.errors import ApplianceError, ServiceError
 from appliance.queue.states import UnknownJobError, WrongStateError
 from appliance.web.plans import UnknownPlanError
+from appliance.web.uploads import TooMuchError
 
 
 class Refusal(Exception):  # noqa: N818  (an answer, not a fault)
@@ -52,6 +53,8 @@ def explain(error: ApplianceError) -> Refusal:
         return Refusal(404, error)
     if isinstance(error, WrongStateError):
         return Refusal(409, error)
+    if isinstance(error, TooMuchError):
+        return Refusal(413, error)
     if isinstance(error, ServiceSilentError):
         return Refusal(503, error, retry_seconds=5)
     return Refusal(400, error)

@@ -66,6 +66,12 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
+def prepare() -> None:
+    """Read all templates, so that nobody waits for it."""
+    for name in _environment().list_templates():
+        _environment().get_template(name)
+
+
 def _bind(write: Callable[[float], str]) -> Callable[[float], str]:
     """Keep a number and its unit on one line."""
     return lambda number: write(number).replace(" ", "\u00a0")

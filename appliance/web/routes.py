@@ -18,7 +18,9 @@ from appliance.web.asks import (
     JobsAsk,
     PlanAsk,
     PlanIdAsk,
+    UploadAsk,
 )
+from appliance.web.machine_shapes import MachinePage, ModelsPage
 from appliance.web.shapes import (
     AuditPage,
     Comparison,
@@ -26,12 +28,9 @@ from appliance.web.shapes import (
     JobPage,
     JobRow,
     Ledger,
-    MachinePage,
-    ModelsPage,
-    PlanPage,
-    StartPage,
     Verification,
 )
+from appliance.web.start_shapes import PlanPage, StartPage, UploadPage
 from appliance.web.tokens import Scope
 
 
@@ -115,6 +114,7 @@ ROUTES = (
     _form("/jobs/{id}/retry", "run", jobs.retry, JobAsk, JobRow, "/jobs/{id}"),
     _page("/compare", "read", jobs.compare, CompareAsk, Comparison, "compare.html"),
     _page("/start", "run", orders.show_start, Ask, StartPage, "start.html"),
+    _form("/uploads", "run", orders.begin_upload, UploadAsk, UploadPage, "/start"),
     _form("/plans", "run", orders.begin_plan, PlanAsk, PlanPage, "/plans/{id}"),
     _page("/plans/{plan}", "run", orders.show_plan, PlanIdAsk, PlanPage, "plan.html"),
     _form("/jobs", "run", orders.start_job, PlanIdAsk, JobRow, "/jobs/{id}"),

@@ -6,22 +6,31 @@ import asyncio
 import contextlib
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import uvicorn
 
 from appliance.daemon.client import Client
-from appliance.errors import UsageError
+from appliance.errors import ApplianceError, UsageError
+from appliance.notify import READY, STOPPING, WATCHDOG, notify, watchdog_seconds
+from appliance.queue.states import UnknownJobError
 from appliance.serving.connections import HEADER_SECONDS, PatientProtocol, allow_connections
 from appliance.serving.sockets import is_loopback, open_tcp_socket
 from appliance.web.app import App
-from appliance.web.desk import Desk
+from appliance.web.desk import DEFAULT_UPLOAD_BYTES, Desk
 from appliance.web.guard import Door
+from appliance.web.rendering import prepare
+from appliance.web.uploads import KEEP_SECONDS
 
 _MAX_HEADER_BYTES = 32_768
 _LEAVE_SECONDS = 5
+
+TIDY_SECONDS = 3600.0
+"""Between two looks for uploads that nobody uses."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,6 +103,7 @@ def run_dashboard(
 async def _serve(
     listening: socket.socket, place: Place, desk: Desk, on_ready: Callable[[], None]
 ) -> None:
+    prepare()
     app = App(desk)
     door = Door(
         hosts=frozenset(name.lower() for name in {place.host, *place.hosts}),
@@ -118,11 +128,33 @@ async def _serve(
     )
     _load(config, place)
     server = _Server(config, app, on_ready)
+    tidying = asyncio.create_task(_keep_tidy(desk))
     try:
         await server.serve(sockets=[listening])
     finally:
-        await desk.plans.close()
-        await desk.machine.close()
+        tidying.cancel()
+        await asyncio.gather(tidying, return_exceptions=True)
+        await desk.close()
+
+
+async def _keep_tidy(desk: Desk) -> None:
+    """Remove uploads that nobody uses, now and then."""
+    while True:
+        with contextlib.suppress(OSError):  # the disk may be away for a while
+            await desk.do(desk.uploads.sweep, time.time(), partial(is_over, desk.client))
+        await asyncio.sleep(TIDY_SECONDS)
+
+
+def is_over(client: Client, job_id: int) -> bool:
+    """Whether a job ended long enough ago that nobody will retry it, or is not known any more."""
+    try:
+        job = client.ask("GET", f"/v1/jobs/{job_id}")
+    except UnknownJobError:
+        return True
+    except ApplianceError:  # the service is away: it may still need it
+        return False
+    now = time.time()
+    return now - float(job.get("ended_at", now)) > KEEP_SECONDS
 
 
 def _load(config: uvicorn.Config, place: Place) -> None:
@@ -144,6 +176,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._app = app
         self._on_ready = on_ready
+        self._petting: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -156,13 +189,29 @@ class _Server(uvicorn.Server):
         self.force_exit = self.should_exit
         self.should_exit = True
         self._app.followers.is_closing.set()
+        notify(STOPPING)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self._petting = asyncio.create_task(_pet_watchdog())
+        notify(READY)
         self._on_ready()
 
 
-def make_desk(folder: Path, client: Client, roots: tuple[Path, ...]) -> Desk:
+async def _pet_watchdog() -> None:
+    """Show the service manager, if it asks, that requests are still answered."""
+    limit = watchdog_seconds()
+    while limit is not None:
+        notify(WATCHDOG)
+        await asyncio.sleep(limit / 3)
+
+
+def make_desk(
+    folder: Path,
+    client: Client,
+    roots: tuple[Path, ...],
+    upload_bytes: int = DEFAULT_UPLOAD_BYTES,
+) -> Desk:
     """What the pages work with; its folder is closed to others.
 
     Raises:
@@ -176,4 +225,4 @@ def make_desk(folder: Path, client: Client, roots: tuple[Path, ...]) -> Desk:
                 fix="name an existing folder with --documents",
             )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return Desk(folder, client, tuple(root.resolve() for root in roots))
+    return Desk(folder, client, tuple(root.resolve() for root in roots), upload_bytes)

@@ -1,6 +1,7 @@
-"""What the pages show and the API answers: one record a page, the same for both.
+"""Jobs as the pages show them and the API answers: one record a page, the same for both.
 
 Whoever only holds the scope `read` gets figures: fields that may name a folder or a file are empty.
+The machine: `machine_shapes.py`; the way to a job: `start_shapes.py`.
 """
 
 from __future__ import annotations
@@ -8,13 +9,9 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from appliance.values import (
-    CapacityRow,
     EvalReport,
     FileVerdict,
-    Finding,
-    Hardware,
     LeakReport,
-    MeasuredRates,
     ParityReport,
     TrainPlan,
     TunedModel,
@@ -25,13 +22,13 @@ from appliance.web.audit import Entry
 from appliance.web.curves import Curves
 
 
-class _Answer(BaseModel):
+class Answer(BaseModel):
     """What another process of ours told; what it says beyond is of no use here."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Fault(_Answer):
+class Fault(Answer):
     """An error: what happened, why, and what to do."""
 
     what: str
@@ -39,7 +36,7 @@ class Fault(_Answer):
     fix: str = ""
 
 
-class JobRow(_Answer):
+class JobRow(Answer):
     """A job.
 
     Attributes:
@@ -75,8 +72,8 @@ class JobRow(_Answer):
 
     @property
     def name(self) -> str:
-        """For people."""
-        return self.label or f"job {self.id}"
+        """For people; its number tells it from other jobs of the same run."""
+        return f"{self.label} · job {self.id}" if self.label else f"job {self.id}"
 
     @property
     def is_live(self) -> bool:
@@ -93,7 +90,7 @@ class JobList(Value):
     trouble: str = ""
 
 
-class FileCounts(_Answer):
+class FileCounts(Answer):
     """Files of a folder, by what became of them."""
 
     num_files: int
@@ -115,7 +112,7 @@ class TokenCounts(Value):
     dropped: int
 
 
-class BundleFacts(_Answer):
+class BundleFacts(Answer):
     """A bundle."""
 
     manifest_sha256: str
@@ -170,127 +167,6 @@ class Comparison(Value):
     choices: tuple[JobRow, ...]
     left: JobPage | None = None
     right: JobPage | None = None
-
-
-class BaseRow(_Answer):
-    """A base model that is known; `why_not` says why it cannot be exported."""
-
-    name: str
-    num_parameters: int
-    context: int
-    licence: str
-    commercial: str
-    is_present: bool
-    exportable: bool
-    why_not: str = ""
-
-
-class MachineReport(_Answer):
-    """What `appliance report --json` tells."""
-
-    made_at: float
-    host: str
-    headline: str
-    machine: Hardware
-    rates: MeasuredRates | None = None
-    findings: tuple[Finding, ...] = ()
-    bases: tuple[BaseRow, ...] = ()
-    capacity: tuple[CapacityRow, ...] = ()
-
-
-class ServiceFacts(_Answer):
-    """The service as it tells of itself."""
-
-    version: str
-    started_at: float
-    is_draining: bool
-    trouble: str
-    settings_fault: str
-    jobs: dict[str, int]
-    disk_free_bytes: int
-
-
-class MachinePage(Value):
-    """The machine; `report` is None while it is being looked at."""
-
-    service: ServiceFacts | None
-    report: MachineReport | None
-    fault: Fault | None = None
-
-
-class BundleRow(Value):
-    """A bundle that a job made."""
-
-    job: JobRow
-    base: str
-    precision: str
-    base_loss: float
-    shipped_loss: float
-    decision: str = ""
-
-
-class ModelsPage(Value):
-    """Bases that are here or known, and bundles that jobs made; `bases` is None while looking."""
-
-    bases: tuple[BaseRow, ...] | None
-    bundles: tuple[BundleRow, ...]
-
-
-class FolderRow(Value):
-    """A folder that may be tuned on; `id` stands for its path."""
-
-    id: str
-    name: str
-    num_files: int
-
-
-class StartPage(Value):
-    """What a job can be started with."""
-
-    roots: int
-    folders: tuple[FolderRow, ...]
-    bases: tuple[BaseRow, ...]
-
-
-class PlannedTokens(_Answer):
-    """Tokens that a plan counted."""
-
-    train: int
-    supervised: int
-
-
-class SkippedFile(_Answer):
-    """A file that a plan leaves out."""
-
-    path: str
-    verdict: str
-    reason: str
-    fix: str
-
-
-class Planned(_Answer):
-    """What `appliance plan --json` tells."""
-
-    plan: TrainPlan
-    files: dict[str, int]
-    skipped_files: tuple[SkippedFile, ...]
-    tokens: PlannedTokens
-
-
-class PlanPage(Value):
-    """A plan that somebody asked for: under way, made, or refused."""
-
-    id: str
-    folder: str
-    base: str
-    began_at: float
-    planned: Planned | None = None
-    fault: Fault | None = None
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether nothing more will come."""
-        return self.planned is not None or self.fault is not None
 
 
 class AuditPage(Value):

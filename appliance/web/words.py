@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from appliance.units import format_seconds
 from appliance.values import CapacityRow
-from appliance.web.shapes import BaseRow, JobPage, JobRow, MachineReport
+from appliance.web.machine_shapes import BaseRow, MachineReport
+from appliance.web.shapes import JobPage, JobRow
 
 STAGES = {
     "corpus": "Read the documents",
@@ -18,9 +19,12 @@ STAGES = {
     "pretrain": "Pretrain",
     "judge": "Evaluate",
     "pretrained": "Take as base",
+    "questions": "Let the base ask",
     "dataset": "Make examples",
     "plan": "Plan",
     "tune": "Tune",
+    "trial": "Tune briefly",
+    "ways": "Compare ways to answer",
     "evaluate": "Evaluate",
     "audit": "Look for leaks",
     "merge": "Merge",

@@ -1,5 +1,6 @@
 """The line at the bottom: it makes room for a sentence, and comes back."""
 
+import dataclasses
 import io
 
 from rich.console import Console
@@ -34,3 +35,16 @@ def test_line_comes_back_after_a_sentence_and_not_after_its_stage():
         bar.show(STEP)
 
     assert drawn.getvalue() == before
+
+
+def test_terminal_that_cannot_take_a_line_back_gets_a_row_for_every_tenth(monkeypatch, capsys):
+    monkeypatch.setenv("TERM", "dumb")
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    with Bar(console) as bar:
+        bar.show(StageStarted(stage="tune"))
+        for step in range(1, 201):
+            bar.show(dataclasses.replace(STEP, step=step, num_steps=200))
+
+    rows = capsys.readouterr().err.splitlines()
+    assert [row.split()[1] for row in rows] == [str(share) for share in range(0, 101, 10)]
+    assert all(row.startswith("Tune ") and len(row) <= 80 for row in rows)

@@ -50,7 +50,7 @@ def test_install_starts_the_service_with_its_users_and_folders(machine):
 
 def test_install_leaves_units_that_systemd_finds_clean(service):
     names = [path.name for path in (ROOT / "systemd").iterdir() if path.suffix in SUFFIXES]
-    assert len(names) == 8
+    assert len(names) == 9
 
     done = service.run("systemd-analyze", "verify", "--man=no", *names)
 

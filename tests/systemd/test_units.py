@@ -21,6 +21,7 @@ CEILINGS = {
     "appliance-trainer@.service": 0.5,
     "appliance-parser@.service": 0.2,
     "appliance-serve@.service": 0.9,
+    "appliance-dashboard.service": 1.1,
 }
 """Exposure by `systemd-analyze security` (0 to 10), measured with systemd 252. The goals are 1.2,
 0.6, 0.3 and 1.0; a change that raises a score has to say so here."""
@@ -64,7 +65,7 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path):
         env=os.environ | {"SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
     )  # fmt: skip
 
-    assert len(names) == 8
+    assert len(names) == 9
     assert done.stdout + done.stderr == ""
 
 
@@ -72,7 +73,10 @@ def test_every_service_has_a_ceiling():
     assert {path.name for path in UNITS.glob("*.service")} == set(CEILINGS)
 
 
-@pytest.mark.parametrize("unit", ["appliance-trainer@.service", "appliance-serve@.service"])
+@pytest.mark.parametrize(
+    "unit",
+    ["appliance-trainer@.service", "appliance-serve@.service", "appliance-dashboard.service"],
+)
 def test_unit_sets_the_offline_environment(unit):
     pairs = " ".join(read_values(unit, "Environment")).split()
 

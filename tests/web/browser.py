@@ -97,6 +97,12 @@ class Browser:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
+    def choose_files(self, selector: str, paths: list[str]) -> None:
+        """Choose files, as a person does in the window of the system."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=paths)
+
     def resize(self, width: int, height: int = 900) -> None:
         """Be a window or a phone."""
         self.call(

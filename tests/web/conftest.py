@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import tempfile
@@ -22,6 +23,10 @@ from tests.daemon.service import WAITING, is_state, running, write_documents
 
 NAME_CANARY = "kestrel7391"
 TEXT_CANARY = "ptarmigan4482"
+FILE_CANARY = "heron5526"
+NUM_CANARIES = 200
+"""Documents that carry the canaries: in their text, and in their name."""
+
 HOSTILE = (
     f"<img src=x onerror=alert(1)> {NAME_CANARY}.md",
     f"{NAME_CANARY}' \"><script>alert(2)</script>.bin".replace("/", "∕"),
@@ -62,6 +67,10 @@ def office():
     for number, name in enumerate(HOSTILE):
         text = f"# Note {number}\n\n{TEXT_CANARY} stands in this document, number {number}.\n"
         (documents / name).write_text(text * 4)
+    chance = random.Random(2)
+    for number in range(NUM_CANARIES - len(HOSTILE)):
+        words = "".join(chance.choices("abcdefgh", k=24))  # or they would be near duplicates
+        (documents / f"{FILE_CANARY}-{number}.md").write_text(f"{TEXT_CANARY} {words} {number}\n")
     (documents / "empty.md").touch()
     with running(folder) as daemon:
         job = daemon.submit(documents, *QUICK)["id"]
@@ -92,8 +101,7 @@ def visit(desk):
             return client
 
         yield make
-        portal.portal.call(desk.plans.close)
-        portal.portal.call(desk.machine.close)
+        portal.portal.call(desk.close)
 
 
 def make_token(desk, scope, *, seconds=3600.0, now=None):

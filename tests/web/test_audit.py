@@ -54,6 +54,32 @@ def test_audit_log_tells_where_it_was_changed(log, edit, place):
     assert place in caught.value.why
 
 
+@pytest.mark.parametrize("line", [0, 2, 4])
+def test_audit_log_tells_a_change_after_it_was_found_whole(log, line):
+    log.verify()
+    change(
+        log, lambda lines: [*lines[:line], lines[line].replace(b"cancel", b"x"), *lines[line + 1 :]]
+    )
+
+    with pytest.raises(ServiceError) as caught:
+        log.verify()
+
+    assert f"line {line + 1}" in caught.value.why
+
+
+def test_audit_log_is_read_again_only_where_it_grew(log, monkeypatch):
+    from appliance.web import audit
+
+    log.verify()
+    log.note("39f5b641", "cancel", "6")
+    parsed, parse = [], audit._parse
+    monkeypatch.setattr(audit, "_parse", lambda *given: parsed.append(given) or parse(*given))
+
+    assert log.verify() == 6
+    assert [entry.n for entry in log.read(limit=2, before=4)] == [3, 2]
+    assert [number for _, number in parsed] == [6, 2, 3]
+
+
 def test_audit_log_tells_that_a_line_was_forged_with_a_right_hash(log):
     from appliance.web.audit import Entry, _seal
 

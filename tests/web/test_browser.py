@@ -192,6 +192,36 @@ def test_person_plans_starts_sees_and_stops_a_job(browser, address, office):
     assert office.daemon.show(job)["state"] == "canceled"
 
 
+def test_person_asks_the_models_and_stops_them(browser, address, office):
+    browser.resize(390)
+    browser.open(f"{address['address']}/jobs/{office.job}")
+    browser.wait_for("document.querySelector('form.ask:not([hidden])')")
+    browser.run("document.querySelector('#question').value = 'What stands in the procedure?'")
+    browser.run("document.querySelector('form.ask').requestSubmit()")
+    browser.wait_for("document.querySelector('.answer.tuned [data-figures]').textContent")
+    browser.run("document.querySelector('[data-stop]').click()")
+
+    browser.wait_for("!document.querySelector('form.ask [type=submit]').disabled")
+    assert browser.run("document.querySelector('.answer.tuned [data-text]').textContent")
+    assert browser.run(CHECK) == []
+    assert "question=" not in browser.run("location.href")
+
+
+def test_person_sends_files_and_sees_their_plan(browser, address, office):
+    browser.resize(1280)
+    browser.open(address["address"] + "/start")
+    browser.wait_for("document.querySelector('[data-upload]:not([hidden])')")
+    assert browser.run("document.querySelector('[data-upload] [type=submit]').disabled")
+    files = sorted(map(str, office.roots.rglob("procedure-*.md")))
+    browser.choose_files("#files", files)
+    browser.wait_for("document.querySelector('[data-summary]').textContent")
+    browser.run("document.querySelector('[data-upload] [type=submit]').click()")
+
+    browser.wait_for("location.pathname.startsWith('/plans/')")
+    browser.wait_for("document.querySelector('form.actions button')")
+    assert f"{len(files)} of {len(files)} files" in browser.run("document.body.innerText")
+
+
 def test_page_of_a_job_changes_by_itself(browser, address, office):
     job = office.daemon.submit(next(office.roots.iterdir()), "tune.rank=3")["id"]
     browser.open(f"{address['address']}/jobs/{job}")

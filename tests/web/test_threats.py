@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,9 @@ from appliance.web.routes import ROUTES
 from appliance.web.tokens import list_tokens, revoke_token
 from tests.web.conftest import (
     BASE,
+    FILE_CANARY,
     NAME_CANARY,
+    NUM_CANARIES,
     TEXT_CANARY,
     log_in,
     make_token,
@@ -354,6 +357,35 @@ def test_names_and_text_of_documents_are_in_no_log_and_no_figure(visit, desk, of
         assert canary not in figures
         assert canary not in logged
         assert canary not in said
+
+
+def list_told(office, desk):
+    """Everything that is kept for others than the owner of the documents, or shown to them."""
+    run = Path(office.daemon.show(office.job)["run"])
+    bundle = [path for path in (run / "bundle").rglob("*") if path.is_file()]
+    state = office.daemon.state
+    kept = [*state.glob("queue.sqlite3*"), *state.glob("fault*"), run / "events.jsonl"]
+    return [*bundle, *kept, office.daemon.log, desk.folder / "audit.jsonl"]
+
+
+def test_text_and_names_of_two_hundred_documents_are_nowhere_outside_the_run(visit, desk, office):
+    client = visit("admin")
+    for path in list_pages(office.job):
+        client.get(path)
+    used = client.get(f"/api/jobs/{office.job}").json()["files"]["num_used"]
+    figures = client.get("/metrics").content
+
+    found = {
+        path.name: canary
+        for path in list_told(office, desk)
+        for canary in (TEXT_CANARY, FILE_CANARY)
+        if canary.encode() in path.read_bytes()
+    }
+
+    assert used >= NUM_CANARIES  # they were read, and trained on
+    assert found == {}
+    assert TEXT_CANARY.encode() not in figures
+    assert FILE_CANARY.encode() not in figures
 
 
 def test_failed_job_does_not_tell_a_reader_why(visit, office, tmp_path):

@@ -58,5 +58,24 @@ document.addEventListener("submit", (event) => {
   if (question && !confirm(question)) event.preventDefault();
 });
 
+// An error, as the server draws it.
+function draw(error) {
+  const box = document.createElement("div");
+  box.className = "fault";
+  box.setAttribute("role", "alert");
+  for (const [name, label] of [["what", ""], ["why", "Why"], ["fix", "What to do"]]) {
+    if (!error[name]) continue;
+    const line = document.createElement("p");
+    if (label) line.append(Object.assign(document.createElement("b"), { textContent: label }), " ");
+    else line.className = "fault-what";
+    line.append(error[name]);
+    box.append(line);
+  }
+  return box;
+}
+
+// On a phone the pages stand in a row that is wider than the window.
+document.querySelector(".top nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
 repeat();
 follow();
