@@ -6,8 +6,8 @@ from appliance.dataset.tokens import open_token_file
 from appliance.dataset.windows import WindowBatches
 from appliance.recipe import PretrainRecipe
 from appliance.rundir import StageFolder
-from appliance.tuning.loop import Batches
 from appliance.tuning.rates import scale_rate
+from appliance.tuning.step import Batches
 from appliance.tuning.tune import learn
 from appliance.values import BaseSpec, Method, TextDataset, TrainPlan, TunedModel
 

@@ -14,7 +14,9 @@ from appliance.events import Progress, ignore_event
 from appliance.files import write_text
 from appliance.recipe import TuneRecipe
 from appliance.rundir import StageFolder
-from appliance.tuning.loop import Batches, CausalModel, Schedule, fit, measure_loss
+from appliance.tuning.loop import fit
+from appliance.tuning.schedule import Schedule
+from appliance.tuning.step import Batches, CausalModel, measure_loss
 from appliance.values import BaseSpec, Method, RateTrial, TrainPlan
 
 PROBE_SHARE = 0.12

@@ -17,12 +17,14 @@ from appliance.rundir import StageFolder
 from appliance.tuning.checkpoint import Counters
 from appliance.tuning.drift import CHECK_TOKENS, GeneralText
 from appliance.tuning.hidden_cache import count_cached_bytes, keep_hidden_states
-from appliance.tuning.loop import Batches, CausalModel, Schedule, fit, measure_loss
+from appliance.tuning.loop import fit
 from appliance.tuning.memory import read_peak, reset_peak
 from appliance.tuning.method import METHODS, load_for, untuned
 from appliance.tuning.model import DecoderModel, wrap_model
 from appliance.tuning.rates import choose_rate, leave_if_stopped, probe_rates
 from appliance.tuning.sample import choose_examples, pack_examples
+from appliance.tuning.schedule import Schedule
+from appliance.tuning.step import Batches, CausalModel, measure_loss
 from appliance.tuning.utilisation import measure_utilisation
 from appliance.values import BaseSpec, Dataset, TrainPlan, TunedModel
 
