@@ -9,6 +9,7 @@ from appliance.dataset.pack import Pack
 from appliance.events import HeldOut, Note, OnEvent
 from appliance.tuning.checkpoint import Counters
 from appliance.tuning.drift import GeneralText, answer_drift, describe_answer
+from appliance.tuning.ranks import Ranks
 from appliance.tuning.step import CausalModel, measure_loss
 
 
@@ -18,14 +19,15 @@ def hold_out(
     general: GeneralText | None,
     counters: Counters,
     on_event: OnEvent,
+    ranks: Ranks,
 ) -> Counters:
     """Measure the loss on held-out and on general text, and count what follows from it.
 
     Weights that keep general text within its limit are better than any that do not.
     """
-    loss, rise, is_beyond = measure_loss(model, held_out), None, False
+    loss, rise, is_beyond = measure_loss(model, held_out, ranks), None, False
     if general:
-        rise = measure_loss(model, general.held_out) / general.base_loss - 1
+        rise = measure_loss(model, general.held_out, ranks) / general.base_loss - 1
         is_beyond = rise > general.limit
     is_best = (is_beyond, loss) < (counters.best_is_beyond, counters.best_loss)
     on_event(HeldOut(step=counters.step, loss=loss, is_best=is_best, general_rise=rise))

@@ -20,9 +20,11 @@ from appliance.tuning.drift import GeneralText
 from appliance.tuning.health import find_illness
 from appliance.tuning.held_out import hold_out
 from appliance.tuning.optimizer import set_rate
+from appliance.tuning.ranks import ALONE, Ranks
+from appliance.tuning.relief import MemoryLadder, gather_gradients
 from appliance.tuning.run import TrainingRun, open_run
 from appliance.tuning.schedule import Schedule, is_over
-from appliance.tuning.step import Batches, CausalModel, add_gradients
+from appliance.tuning.step import Batches, CausalModel
 
 
 def fit(
@@ -36,6 +38,8 @@ def fit(
     on_event: OnEvent,
     should_stop: ShouldStop,
     measure: Callable[[], float] = time.perf_counter,
+    ranks: Ranks = ALONE,
+    ladder: MemoryLadder | None = None,
 ) -> Counters:
     """Train until the schedule ends, from the last checkpoint in `folder` if there is one.
 
@@ -53,19 +57,24 @@ def fit(
         on_event: gets StepDone, HeldOut, Note, WentBack and CheckpointSaved.
         should_stop: asked before each step; True leaves after a checkpoint.
         measure: a clock, in seconds.
+        ranks: which of several processes this is; all call with the same arguments, but the first
+            alone saves and should speak, and `should_stop` says the same to all.
+        ladder: what is done when memory runs out; without, the run ends.
 
     Returns:
         Where the run stands; `step < num_steps` when it was asked to stop, or stopped learning.
 
     Raises:
+        ResourceError: memory ran out, on the last rung of the ladder.
         FloatingPointError: training fell ill once more than the schedule allows.
     """
-    run = open_run(model, schedule, folder, measure)
+    run = open_run(model, schedule, folder, measure, ranks)
+    ladder = ladder or MemoryLadder()
     while not is_over(run.counters, schedule) and not should_stop():
         step = run.counters.step
         packs = batches.read_step(step)
         replayed = general.replay.read_step(step, run.counters.replay_share) if general else []
-        loss = add_gradients(model, packs, replayed)
+        loss = gather_gradients(model, packs, replayed, step=step + 1, ranks=ranks, ladder=ladder)
         norm = float(nn.utils.clip_grad_norm_(run.parameters.values(), schedule.clip_norm))
         illness = find_illness(run.counters, loss, norm)
         if illness and (schedule.num_returns or not math.isfinite(loss + norm)):
@@ -96,7 +105,7 @@ def _look(
     """Measure where it is due, and keep what is the best so far."""
     is_due = run.schedule.is_due(run.counters.step)
     if held_out and (is_due or run.is_last):
-        run.counters = hold_out(model, held_out, general, run.counters, on_event)
+        run.counters = hold_out(model, held_out, general, run.counters, on_event, run.ranks)
         if run.counters.best_step == run.counters.step:
             run.save_best()
     elif is_due and run.schedule.num_returns:

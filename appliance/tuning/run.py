@@ -20,6 +20,7 @@ from appliance.tuning.checkpoint import (
 )
 from appliance.tuning.health import RATE_FACTOR, go_back, remember_loss
 from appliance.tuning.optimizer import build_optimizer
+from appliance.tuning.ranks import Ranks
 from appliance.tuning.schedule import Schedule
 from appliance.tuning.step import CausalModel, count_labels, count_tokens
 
@@ -34,6 +35,7 @@ class TrainingRun:
         schedule: how long and how fast.
         folder: where checkpoints lie.
         measure: a clock, in seconds.
+        ranks: which of several processes this is; the first saves.
         resumed_at: when this attempt began; `seconds_before` were spent by earlier ones.
         saved_at: when the last checkpoint was written.
         num_steps: made in this attempt; `num_tokens` were read in them.
@@ -45,6 +47,7 @@ class TrainingRun:
     schedule: Schedule
     folder: Path
     measure: Callable[[], float]
+    ranks: Ranks
     resumed_at: float
     saved_at: float
     seconds_before: float
@@ -97,16 +100,16 @@ class TrainingRun:
             self.schedule.num_returns,
         )  # fmt: skip
         on_event(event)
-        save_checkpoint(self._latest, self.parameters, self.optimizer, self.counters)
+        self._save(self._latest)
 
     def save_best(self) -> None:
         """Keep this step as the one to go back to, and to end with."""
-        save_checkpoint(self._best, self.parameters, self.optimizer, self.counters)
+        self._save(self._best)
 
     def save_latest(self, on_event: OnEvent) -> None:
         """Keep this step as the one that a restart goes on from."""
         self.count_seconds()
-        save_checkpoint(self._latest, self.parameters, self.optimizer, self.counters)
+        self._save(self._latest)
         self.saved_at = self.measure()
         on_event(CheckpointSaved(step=self.counters.step))
 
@@ -120,6 +123,10 @@ class TrainingRun:
         if self._best.exists():
             restore_weights(self._best, self.parameters)
 
+    def _save(self, path: Path) -> None:
+        if self.ranks.is_first:
+            save_checkpoint(path, self.parameters, self.optimizer, self.counters)
+
     @property
     def _best(self) -> Path:
         return self.folder / "best.safetensors"
@@ -130,13 +137,18 @@ class TrainingRun:
 
 
 def open_run(
-    model: CausalModel, schedule: Schedule, folder: Path, measure: Callable[[], float]
+    model: CausalModel,
+    schedule: Schedule,
+    folder: Path,
+    measure: Callable[[], float],
+    ranks: Ranks,
 ) -> TrainingRun:
     """A run from the last checkpoint in `folder`, or from the start if there is none.
 
     One that may go back keeps its start, for the time before its first held-out loss.
     """
-    parameters = {n: p for n, p in model.module.named_parameters() if p.requires_grad}
+    named = model.module.named_parameters()
+    parameters: dict[str, Tensor] = {name: p for name, p in named if p.requires_grad}
     optimizer = build_optimizer(parameters, schedule)
     latest, best = folder / "latest.safetensors", folder / "best.safetensors"
     counters = restore_checkpoint(latest, parameters, optimizer) if latest.exists() else Counters()
@@ -148,6 +160,7 @@ def open_run(
         schedule=schedule,
         folder=folder,
         measure=measure,
+        ranks=ranks,
         resumed_at=now,
         saved_at=now,
         seconds_before=counters.seconds,

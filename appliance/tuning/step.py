@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from appliance.dataset.pack import IGNORED, Pack
 from appliance.tuning.loss import sum_cross_entropy
+from appliance.tuning.ranks import ALONE, Ranks
 
 
 class CausalModel(Protocol):
@@ -40,20 +41,28 @@ class Batches(Protocol):
         """Packs of one optimizer step, counted from 0 over all epochs."""
 
 
-def add_gradients(model: CausalModel, packs: Sequence[Pack], replayed: Sequence[Pack]) -> float:
-    """Gradients of the mean loss over all labels of a step.
+def add_gradients(
+    model: CausalModel, packs: Sequence[Pack], replayed: Sequence[Pack], num_labels: int
+) -> float:
+    """Gradients of the mean loss over all labels of a step, as far as it goes over these packs.
+
+    Args:
+        model: its gradients are added to.
+        packs: of the step, or a share of them.
+        replayed: general text beside them, likewise.
+        num_labels: of the whole step.
 
     Returns:
-        Mean loss over the labels of `packs` alone, in nats: general text has another one.
+        What `packs` add to the mean, in nats.
     """
-    num_labels, loss = count_labels([*packs, *replayed]), 0.0
+    loss = 0.0
     for pack in packs:
         part = sum_pack_loss(model, pack) / num_labels
         part.backward()  # type: ignore[no-untyped-call]
         loss += part.item()
     for pack in replayed:
         (sum_pack_loss(model, pack) / num_labels).backward()  # type: ignore[no-untyped-call]
-    return loss * (num_labels / count_labels(packs))
+    return loss
 
 
 def sum_pack_loss(model: CausalModel, pack: Pack) -> Tensor:
@@ -65,11 +74,14 @@ def sum_pack_loss(model: CausalModel, pack: Pack) -> Tensor:
 
 
 @torch.no_grad()
-def measure_loss(model: CausalModel, packs: Sequence[Pack]) -> float:
-    """Mean loss over all labels of the packs, in nats per supervised token."""
+def measure_loss(model: CausalModel, packs: Sequence[Pack], ranks: Ranks = ALONE) -> float:
+    """Mean loss over all labels of the packs, in nats per supervised token.
+
+    Several processes score a share each, and all get the same number.
+    """
     was_training = model.module.training
     model.module.eval()
-    total = sum(sum_pack_loss(model, pack).item() for pack in packs)
+    (total,) = ranks.sum(sum(sum_pack_loss(model, pack).item() for pack in ranks.share(packs)))
     model.module.train(was_training)
     return total / max(1, count_labels(packs))
 

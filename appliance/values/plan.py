@@ -151,7 +151,8 @@ class RunNote(Value):
     Attributes:
         kind: of the device.
         planned_bytes: before any correction; `moving_bytes` is the part that comes and goes.
-        planned_tokens_per_second: before any correction.
+        planned_tokens_per_second: before any correction; 0 where the plan was not carried out,
+            because memory ran out.
     """
 
     kind: Literal["cpu", "cuda"]

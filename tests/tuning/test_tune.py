@@ -21,15 +21,26 @@ def job(tiny_folder, split, tmp_path):
     """Base and dataset of a run whose training and validation split are the same 40 examples."""
     base = tmp_path / "base"
     shutil.copytree(tiny_folder, base)
-    shutil.copyfile(EMBEDDED / "tokenizer.json", base / "tokenizer.json")  # nobody encodes here
+    return describe_base(base), describe_dataset(split)
+
+
+def describe_base(folder):
+    """A base whose tokenizer is another's: nobody encodes here."""
+    shutil.copyfile(EMBEDDED / "tokenizer.json", folder / "tokenizer.json")
+    return read_spec(folder)
+
+
+def describe_dataset(split):
+    """A dataset whose splits are one and the same, in the folder `split` of the run."""
+    num_examples = len(split.examples_E5)
     part = Split(
         folder="split",
-        num_documents=40,
-        num_examples=40,
+        num_documents=num_examples,
+        num_examples=num_examples,
         num_tokens=split.num_tokens,
         num_labels=int(split.count_labels().sum()),
     )
-    dataset = Dataset(
+    return Dataset(
         train=part,
         valid=part,
         test=part,
@@ -38,10 +49,9 @@ def job(tiny_folder, split, tmp_path):
         num_questions=0,
         num_tokens_dropped=0,
         num_tokens_repeated=0,
-        longest_example=40,
+        longest_example=int(split.lengths_E.max()),
         sha256="",
     )
-    return read_spec(base), dataset
 
 
 def run(job, folder, name, on_event=lambda event: None, plan=None, **recipe):
