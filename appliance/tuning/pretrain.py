@@ -6,6 +6,7 @@ from appliance.dataset.tokens import open_token_file
 from appliance.dataset.windows import WindowBatches
 from appliance.recipe import PretrainRecipe
 from appliance.rundir import StageFolder
+from appliance.tuning.launch import needs_others, train_together
 from appliance.tuning.rates import scale_rate
 from appliance.tuning.step import Batches
 from appliance.tuning.tune import learn
@@ -45,6 +46,8 @@ def pretrain(
     Source: rise again, fall again, and replay a little of the earlier text: Ibrahim et al. 2024,
     arXiv:2403.08763; how little of it is enough: Bethune et al. 2025, arXiv:2502.06042.
     """
+    if needs_others(plan):
+        return train_together("pretrain", plan, spec, text, recipe, stage=stage)
     if recipe.lr == "auto":
         rate = scale_rate(RATES[plan.method], spec.width)
         recipe = recipe.model_copy(update={"lr": rate})

@@ -18,6 +18,7 @@ from appliance.tuning.checkpoint import Counters
 from appliance.tuning.drift import CHECK_TOKENS, GeneralText
 from appliance.tuning.hidden_cache import count_cached_bytes, keep_hidden_states
 from appliance.tuning.hold import hold_memory
+from appliance.tuning.launch import needs_others, train_together
 from appliance.tuning.loop import fit
 from appliance.tuning.memory import read_peak, reset_peak
 from appliance.tuning.method import METHODS, load_for, untuned
@@ -64,6 +65,8 @@ def tune(
         NotFreeError: the recipe wants hidden states kept where there is no room.
         InterruptedRun: the person stopped it; a checkpoint is there.
     """
+    if needs_others(plan):
+        return train_together("tune", plan, spec, dataset, recipe, stage=stage)
 
     def open_batches(model: DecoderModel) -> PackedBatches:
         return PackedBatches(

@@ -1,11 +1,13 @@
-"""Real processes that train: forked from one that has imported torch, so that each starts at once."""
+"""Real processes that train: forked from one that has imported torch, so each starts at once."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -48,13 +50,13 @@ def read_events(out: Path, kind: str) -> list[dict[str, Any]]:
     return [row for row in rows if row["kind"] == kind]
 
 
-def _open_events(out: Path) -> Callable[[Event], None]:
+def open_events(out: Path) -> Callable[[Event], None]:
     descriptor = os.open(out / "events.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    return lambda event: void(os.write(descriptor, (encode_event(event) + "\n").encode()))
 
+    def write(event: Event) -> None:
+        os.write(descriptor, (encode_event(event) + "\n").encode())
 
-def void(_: object) -> None:
-    """Nothing."""
+    return write
 
 
 def tune_within(
@@ -76,7 +78,7 @@ def tune_within(
     from appliance.tuning.tune import tune
 
     torch.set_num_threads(1)
-    write = _open_events(out)
+    write = open_events(out)
 
     def on_event(event: Event) -> None:
         write(event)
@@ -92,7 +94,10 @@ def tune_within(
 
 
 def train_until(base: Path, split: Path, out: Path, seed: int, cpu_seconds: float) -> None:
-    """Train the tiny model, and die at a moment of the processor's clock, whatever happens then."""
+    """Train the tiny model, and die after so much time of the processor, whatever happens then.
+
+    What it made is written to `weights.pt`, and how long it took to `cpu_seconds`.
+    """
     import torch
 
     from appliance.tuning.loop import fit
@@ -102,18 +107,17 @@ def train_until(base: Path, split: Path, out: Path, seed: int, cpu_seconds: floa
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     model = make_model(base)
     batches = PackedBatches(open_token_file(split), pack_tokens=64, packs_per_step=2, seed=seed)
-    if cpu_seconds:
-        signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
-    import dataclasses
-
-    schedule = dataclasses.replace(SCHEDULE, checkpoint_seconds=1e-6, num_returns=3)
+    began = time.process_time()
+    signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
     fit(
         model,
         batches,
-        schedule,
+        dataclasses.replace(SCHEDULE, checkpoint_seconds=1e-6, num_returns=3),
         folder=out,
         held_out=batches.read_all()[:2],
-        on_event=_open_events(out),
+        on_event=open_events(out),
         should_stop=lambda: False,
     )
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    (out / "cpu_seconds").write_text(str(time.process_time() - began))
     torch.save(read_weights(model), out / "weights.pt")

@@ -30,7 +30,7 @@ from tests.tuning.processes import read_events, read_steps, run, tune_within
 from tests.tuning.test_loop import SCHEDULE, make_batches, make_model
 from tests.tuning.test_tune import describe_base, describe_dataset
 
-NUM_STEPS = 4
+NUM_STEPS = 3
 
 
 class Ceiling:
@@ -91,9 +91,7 @@ def test_example_longer_than_a_piece_stays_whole(split):
     "error",
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-        RuntimeError(
-            "[enforce fail at alloc_cpu.cpp:119] DefaultCPUAllocator: can't allocate memory"
-        ),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
     ],
 )
 def test_step_that_runs_out_is_done_again_in_pieces_with_the_same_curve(
@@ -225,8 +223,9 @@ def deep_job(tmp_path_factory):
         for number in range(NUM_STEPS * 64)
     ]
     split = write_token_file(folder / "split", examples, 128)
+    valid = write_token_file(folder / "valid", examples[:2], 128)
     plan = make_plan(sequence_length=4096, returns_memory=True)
-    return describe_base(folder / "base"), describe_dataset(split), plan, folder
+    return describe_base(folder / "base"), describe_dataset(split, valid), plan, folder
 
 
 @contextlib.contextmanager
@@ -254,7 +253,6 @@ def read_most(group: Path) -> int:
 def make_out(folder: Path, name: str) -> Path:
     out = folder / name
     out.mkdir()
-    (folder / name / "split").symlink_to(folder / "split")
     return out
 
 

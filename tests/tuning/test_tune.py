@@ -30,19 +30,12 @@ def describe_base(folder):
     return read_spec(folder)
 
 
-def describe_dataset(split):
-    """A dataset whose splits are one and the same, in the folder `split` of the run."""
-    num_examples = len(split.examples_E5)
-    part = Split(
-        folder="split",
-        num_documents=num_examples,
-        num_examples=num_examples,
-        num_tokens=split.num_tokens,
-        num_labels=int(split.count_labels().sum()),
-    )
+def describe_dataset(split, valid=None):
+    """A dataset in the folders `split` and `valid` of the run; without the second, all are one."""
+    part = describe_split(split, "split")
     return Dataset(
         train=part,
-        valid=part,
+        valid=describe_split(valid, "valid") if valid else part,
         test=part,
         questions_file="",
         ledger_file="",
@@ -51,6 +44,17 @@ def describe_dataset(split):
         num_tokens_repeated=0,
         longest_example=int(split.lengths_E.max()),
         sha256="",
+    )
+
+
+def describe_split(split, folder):
+    num_examples = len(split.examples_E5)
+    return Split(
+        folder=folder,
+        num_documents=num_examples,
+        num_examples=num_examples,
+        num_tokens=split.num_tokens,
+        num_labels=int(split.count_labels().sum()),
     )
 
 
