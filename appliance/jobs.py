@@ -66,9 +66,9 @@ def name_run(documents: Path, base: str | None, recipe: Recipe, kind: JobKind = 
     Nor is how many processes train: a run goes on with another number of them.
     """
     folder = documents.absolute().resolve()
-    many = dict.fromkeys(TuneRecipe.VOLATILE, True)
-    aside = {"bundle": True, "tune": many, "pretrain": many}
-    body = f"{folder}\n{base}\n{recipe.model_dump_json(exclude=aside)}"
+    many = set(TuneRecipe.VOLATILE)
+    decisions = recipe.model_dump_json(exclude={"bundle": True, "tune": many, "pretrain": many})
+    body = f"{folder}\n{base}\n{decisions}"
     if kind != "tune":
         body = f"{kind}\n{body}"
     digest = hashlib.sha256(body.encode()).hexdigest()
