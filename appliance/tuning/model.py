@@ -68,8 +68,8 @@ class DecoderModel:
 
 def compute_twice(module: PreTrainedModel) -> None:
     """Let a model keep the input of every layer alone, and compute the rest again."""
-    options = {"use_reentrant": False}
-    module.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+    new_name = getattr(module, "activation_checkpointing_enable", None)  # not in 5.20 yet
+    (new_name or module.gradient_checkpointing_enable)({"use_reentrant": False})
 
 
 def wrap_model(module: PreTrainedModel) -> DecoderModel:

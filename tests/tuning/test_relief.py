@@ -21,6 +21,7 @@ from appliance.events import Relieved, StepDone
 from appliance.planning.calibration import load_notes, record_run
 from appliance.tuning.hold import count_kills, hold_memory, read_boot
 from appliance.tuning.loop import fit
+from appliance.tuning.model import compute_twice
 from appliance.tuning.ranks import ALONE
 from appliance.tuning.relief import MemoryLadder, MemoryNotes, Relief, list_reliefs
 from appliance.values import TunedModel
@@ -117,6 +118,19 @@ def test_step_that_runs_out_is_done_again_in_pieces_with_the_same_curve(
     assert "more memory than training already has" in news.reason
     assert applied == [Relief(parts=2)]
     assert max(model.longest) > 40 >= max(model.longest[2:])
+
+
+def test_layers_computed_twice_give_the_same_curve_bit_for_bit(tiny_folder, split, tmp_path):
+    """On a CPU the second time is the first time again; oracle: the run that had the memory."""
+    expected = train(make_model(tiny_folder), split, tmp_path / "once")
+    model = make_model(tiny_folder)
+    ladder = MemoryLadder(
+        reliefs=(Relief(recompute=True),), apply=lambda _: compute_twice(model.module)
+    )
+    ladder.take_next(1, "a test", 0)
+
+    assert train(model, split, tmp_path / "twice", ladder) == expected
+    assert model.decoder.layers[0].gradient_checkpointing
 
 
 def test_end_of_the_ladder_is_an_error_with_a_way_out(tiny_folder, split, tmp_path):
