@@ -8,6 +8,7 @@ off while the rest of it, as the plan's formulas count it, would still fit.
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,7 @@ from pathlib import Path
 import torch
 
 from appliance.cgroup import list_memory_groups, parse_statistic, read_groups
+from appliance.files import write_text
 from appliance.hardware.allocator import return_freed_memory
 from appliance.planning.activations import list_moments
 from appliance.planning.training import read_training
@@ -98,6 +100,17 @@ def was_killed(notes: MemoryNotes) -> bool:
     A power cut or a person's `kill -9` leaves the count as it was; another boot starts it anew.
     """
     return bool(notes.boot) and notes.boot == read_boot() and count_kills() > notes.kills
+
+
+def note_kill(folder: Path, kills: int) -> None:
+    """Let the next attempt know that the kernel killed one of several processes for its memory.
+
+    Args:
+        folder: of the stage; the others may have left it in order.
+        kills: that were counted before they began.
+    """
+    notes = dataclasses.replace(read_notes(folder / NOTES), boot=read_boot(), kills=kills)
+    write_text(folder / NOTES, json.dumps(dataclasses.asdict(notes)))
 
 
 def read_boot() -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import selectors
-import signal
 import socket
 import subprocess
 import sys
@@ -24,9 +23,8 @@ from appliance.errors import InterruptedRun, ResourceError, TrainingError, find_
 from appliance.events import Failed, Note, decode_event
 from appliance.files import write_text
 from appliance.rundir import StageFolder
-from appliance.tuning.hold import NOTES, was_killed
+from appliance.tuning.hold import count_kills, note_kill
 from appliance.tuning.ranks import find_ranks
-from appliance.tuning.relief import read_notes
 from appliance.values import TrainPlan, TunedModel
 from appliance.values.record import Value
 
@@ -91,6 +89,7 @@ def train_together(
     device = "cpu" if first_gpu is None else "cuda:0"  # each process sees its own alone
     plan = plan.model_copy(update={"threads": shared, "device": device})
     while True:
+        kills = count_kills()
         with tempfile.TemporaryDirectory(prefix="appliance-ranks-") as meeting:
             order = RankOrder(
                 function=function,
@@ -102,14 +101,15 @@ def train_together(
                 first_gpu=first_gpu,
             )
             write_text(stage.folder / ORDER, order.model_dump_json())
-            code, failure = _follow(_start(plan, stage), stage)
+            code, failure = follow(_start(plan, stage), stage)
         if code == 0:
             result = (stage.folder / RESULT).read_text(encoding="utf-8")
             return TunedModel.model_validate_json(result)
         if failure is not None:
             raise find_error(failure.error)(failure.what, why=failure.why, fix=failure.fix)
-        if code == -signal.SIGKILL and was_killed(read_notes(stage.folder / NOTES)):
-            continue  # it takes the next rung of the memory ladder, or says that there is none
+        if count_kills() > kills:
+            note_kill(stage.folder, kills)
+            continue  # on the next rung of the memory ladder, or with the word that there is none
         raise TrainingError(
             "a training process failed",
             why=f"one of {plan.num_processes} ended with code {code}; fault-rank.txt in the run",
@@ -140,11 +140,11 @@ def _start(plan: TrainPlan, stage: StageFolder) -> list[subprocess.Popen[bytes]]
             .replace(sys.executable, "python")
         )
         stage.on_event(Note(text=f"start on each other machine (N from 1): {others}"))
-        return [_open(command, {})]
+        return [open_child(command, {})]
     command = [sys.executable, "-m", "appliance.tuning.rank", order]
     size = str(plan.num_processes)
     return [
-        _open(command, LOOPBACK | {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size})
+        open_child(command, LOOPBACK | {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size})
         for rank in map(str, range(plan.num_processes))
     ]
 
@@ -166,7 +166,8 @@ def _write_torchrun(plan: TrainPlan, order: str) -> list[str]:
     ]
 
 
-def _open(command: Sequence[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+def open_child(command: Sequence[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """A process whose input and output are ours, with this on top of the environment."""
     return subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -176,7 +177,7 @@ def _open(command: Sequence[str], environment: dict[str, str]) -> subprocess.Pop
     )
 
 
-def _follow(
+def follow(
     children: list[subprocess.Popen[bytes]], stage: StageFolder
 ) -> tuple[int, Failed | None]:
     """Pass events on, pass the wish to stop down, until all have ended.

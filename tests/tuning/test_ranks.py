@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
+import signal
+import sys
 
 import pytest
 import torch
 
 from appliance.dataset.pack import PackedBatches
 from appliance.dataset.tokens import open_token_file
-from appliance.errors import InterruptedRun, TrainingError
-from appliance.events import StepDone
+from appliance.errors import InterruptedRun
+from appliance.events import Failed, Note, StepDone, encode_event
 from appliance.recipe import TuneRecipe
 from appliance.rundir import StageFolder
-from appliance.tuning.launch import LOOPBACK
+from appliance.tuning.launch import LOOPBACK, follow, open_child
 from appliance.tuning.loop import fit
 from appliance.tuning.ranks import Ranks
 from appliance.tuning.tune import tune
@@ -52,8 +55,6 @@ def train(base, split, out, ranks=None, stop_after=STEPS):
 
 
 def train_as_rank(rank, base, split, out, stop_after):
-    import os
-
     from torch.distributed import FileStore, init_process_group
 
     os.environ.update(LOOPBACK)
@@ -111,18 +112,25 @@ def job(tiny_folder, split, tmp_path):
     return describe_base(base), describe_dataset(split)
 
 
-def do_stage(job, folder, num_processes, stop_after=1000):
-    steps = []
+def make_stage(folder, stop_after):
+    """A stage that is to stop after so many steps, and its events."""
+    events = []
     stage = StageFolder(
         name="tune",
         folder=folder / "tune",
         run=folder,
-        on_event=lambda e: steps.append(e) if isinstance(e, StepDone) else None,
-        should_stop=lambda: len(steps) >= stop_after,
+        on_event=events.append,
+        should_stop=lambda: sum(isinstance(e, StepDone) for e in events) >= stop_after,
     )
     stage.folder.mkdir(exist_ok=True)
+    return stage, events
+
+
+def do_stage(job, folder, num_processes, stop_after=1000):
+    stage, events = make_stage(folder, stop_after)
     plan = make_plan(packs_per_step=2, num_processes=num_processes, threads=2)
-    return tune(plan, *job, TuneRecipe(lr=3e-2), stage), steps
+    tuned = tune(plan, *job, TuneRecipe(lr=3e-2), stage)
+    return tuned, [event for event in events if isinstance(event, StepDone)]
 
 
 @pytest.mark.slow
@@ -136,12 +144,22 @@ def test_stage_in_two_processes_stops_when_asked_and_goes_on_in_one(job, tmp_pat
     assert tuned.held_out_loss < tuned.start_loss
 
 
-@pytest.mark.slow
-def test_process_that_fails_ends_the_others_and_names_the_way_out(job, tmp_path):
-    spec, dataset = job
-    (tmp_path / "base" / "model.safetensors").write_bytes(b"no weights")
+def test_process_that_fails_ends_the_others_and_what_was_said_is_kept(tmp_path):
+    """Two real processes: one waits for ever, the other speaks and fails."""
+    said = Failed(error="TrainingError", what="diverged", why="", fix="")
+    stage, events = make_stage(tmp_path, 1000)
+    waiting = open_child([sys.executable, "-c", "input()"], {})
+    speaking = f"import sys; print({encode_event(Note(text='first'))!r}); "
+    speaking += f"print({encode_event(said)!r}); sys.exit(7)"
+    failing = open_child([sys.executable, "-c", speaking], {})
 
-    with pytest.raises(TrainingError, match="a training process failed") as caught:
-        do_stage((spec, dataset), tmp_path, 2)
+    assert follow([waiting, failing], stage) == (7, said)
+    assert waiting.returncode == -signal.SIGKILL
+    assert events == [Note(text="first")]
 
-    assert "tune.num_processes=1" in caught.value.fix
+
+def test_wish_to_stop_reaches_the_first_process(tmp_path):
+    stage, _ = make_stage(tmp_path, 0)
+    first = open_child([sys.executable, "-c", "assert input() == 'stop'; exit(130)"], {})
+
+    assert follow([first], stage) == (130, None)
