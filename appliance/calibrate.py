@@ -25,8 +25,9 @@ from appliance.hardware.allocator import return_freed_memory
 from appliance.offline import go_offline
 from appliance.planning.memory import estimate_memory
 from appliance.planning.training import Training
-from appliance.tuning.loop import Schedule, fit
+from appliance.tuning.loop import fit
 from appliance.tuning.memory import read_peak, reset_peak
+from appliance.tuning.schedule import Schedule
 from appliance.tuning.tune import prepare_model
 from appliance.values import BaseSpec, TrainPlan
 

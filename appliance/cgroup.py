@@ -46,8 +46,18 @@ def read_memory_limit(system: Path = Path("/")) -> MemoryLimit:
 
     Source: Linux kernel, Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst.
     """
+    return read_groups(list_memory_groups(system))
+
+
+def list_memory_groups(system: Path = Path("/")) -> list[tuple[int, Path]]:
+    """Version and folder of every group of this process: to look at them often."""
+    return list(_walk_up("memory", system))
+
+
+def read_groups(groups: list[tuple[int, Path]]) -> MemoryLimit:
+    """Memory limit of these groups."""
     totals, rests = [], []
-    for version, folder in _walk_up("memory", system):
+    for version, folder in groups:
         names = (
             ("memory.max", "memory.current", "inactive_file")
             if version == 2

@@ -195,12 +195,13 @@ def describe_plan(plan: TrainPlan) -> str:
 
 def describe_tuned(tuned: TunedModel) -> str:
     """Held-out loss before and after, rate, speed and memory."""
+    saved = f" · memory ran out: {tuned.reliefs[-1]}" if tuned.reliefs else ""
     used = "" if tuned.utilisation is None else f" ({tuned.utilisation:.0%} of the machine)"
     return (
         f"held-out loss {tuned.start_loss:.3f} → {tuned.held_out_loss:.3f} · lr {tuned.lr:.1e} · "
         f"kept step {tuned.step} of {tuned.num_steps} · "
         f"{tuned.tokens_per_second:,.0f} tok/s{used} · peak {format_bytes(tuned.peak_memory_bytes)}"
-        f" (planned {format_bytes(tuned.planned_memory_bytes)})"
+        f" (planned {format_bytes(tuned.planned_memory_bytes)}){saved}"
     )
 
 

@@ -83,6 +83,17 @@ class WentBack:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Relieved:
+    """Memory ran out at a step, which is done again in a way that needs less of it."""
+
+    step: int
+    reason: str
+    done: str
+    times: int
+    times_at_most: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CheckpointSaved:
     """Training can go on from this step after a crash."""
 
@@ -138,6 +149,7 @@ Event = (
     | StepDone
     | HeldOut
     | WentBack
+    | Relieved
     | CheckpointSaved
     | Line
     | Note
@@ -157,6 +169,7 @@ _KINDS: dict[str, type[Event]] = {
         StepDone,
         HeldOut,
         WentBack,
+        Relieved,
         CheckpointSaved,
         Line,
         Note,

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from appliance.recipe import Recipe
+from appliance.recipe import Recipe, TuneRecipe
 
 REQUEST = "request.json"
 """What a run was asked to do, in its folder."""
@@ -63,9 +63,12 @@ def name_run(documents: Path, base: str | None, recipe: Recipe, kind: JobKind = 
     """The same request always has the same name: that is how a killed job is found again.
 
     What a bundle carries beside the model is not part of it: another wish there only packs again.
+    Nor is how many processes train: a run goes on with another number of them.
     """
     folder = documents.absolute().resolve()
-    body = f"{folder}\n{base}\n{recipe.model_dump_json(exclude={'bundle'})}"
+    many = set(TuneRecipe.VOLATILE)
+    decisions = recipe.model_dump_json(exclude={"bundle": True, "tune": many, "pretrain": many})
+    body = f"{folder}\n{base}\n{decisions}"
     if kind != "tune":
         body = f"{kind}\n{body}"
     digest = hashlib.sha256(body.encode()).hexdigest()

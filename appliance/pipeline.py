@@ -43,6 +43,7 @@ from appliance.hardware.rates import identify_machine, load_rates
 from appliance.jobs import JobKind, JobRequest
 from appliance.planning.calibration import load_notes, locate_notes, record_run
 from appliance.planning.planner import choose_base, make_plan, recheck_plan
+from appliance.planning.processes import count_again
 from appliance.planning.terms import read_terms
 from appliance.planning.worth import judge_text
 from appliance.recipe import Recipe
@@ -150,6 +151,7 @@ def pretrain(request: JobRequest, run: RunDir) -> TuneResult:
     plan = run.stage(
         "pretrain-plan", make_plan, hardware, choice, text.as_read, recipe.pretrain, terms
     )
+    plan = count_again(plan, hardware, recipe.pretrain)
     is_new = not run.is_done("pretrain")
     if is_new:
         recheck_plan(plan, hardware)
@@ -193,6 +195,7 @@ def assess(request: JobRequest, run: RunDir) -> Assessment:
     spec = choice.spec
     dataset = _build_dataset(run, corpus, spec, recipe)
     plan = run.stage("plan", make_plan, hardware, choice, dataset, recipe.tune, terms)
+    plan = count_again(plan, hardware, recipe.tune)
     if not run.is_done("trial"):
         recheck_plan(plan, hardware)
     _say(run, "Plan", describe.describe_plan(plan))
@@ -288,6 +291,7 @@ def _tune_base(
     recipe, spec, hardware, corpus = request.recipe, choice.spec, ground.hardware, ground.corpus
     dataset = _build_dataset(run, corpus, spec, recipe)
     plan = run.stage("plan", make_plan, hardware, choice, dataset, recipe.tune, ground.terms)
+    plan = count_again(plan, hardware, recipe.tune)
     is_new = not run.is_done("tune")
     if is_new:
         recheck_plan(plan, hardware)

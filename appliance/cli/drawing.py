@@ -15,6 +15,7 @@ from appliance.events import (
     Line,
     Note,
     Progress,
+    Relieved,
     StageFinished,
     StageStarted,
     StepDone,
@@ -68,8 +69,8 @@ def draw(events: Iterable[Event], *, as_json: bool) -> Finished | Failed | None:
                 bar.hide()
                 details = event.detail.splitlines()
                 print_row(event.label, event.text, *details, to_stderr=as_json)
-            elif isinstance(event, Note | WentBack):
-                text = event.text if isinstance(event, Note) else describe_return(event)
+            elif isinstance(event, Note | WentBack | Relieved):
+                text = describe_news(event)
                 bar.hide()
                 print_row("", text, to_stderr=True)
                 bar.come_back()
@@ -165,6 +166,21 @@ class Bar:
         self._progress = self._kind(*self._columns, console=self._console, transient=True)
         self._task = self._progress.add_task(self._label, total=None, text="")
         self._progress.start()
+
+
+def describe_news(event: Note | WentBack | Relieved) -> str:
+    """What happened on the way, in a sentence."""
+    if isinstance(event, Note):
+        return event.text
+    return describe_return(event) if isinstance(event, WentBack) else describe_relief(event)
+
+
+def describe_relief(event: Relieved) -> str:
+    """Why memory ran out, and what is done about it."""
+    return (
+        f"out of memory at step {event.step} ({event.reason}): the step is done again, "
+        f"{event.done} ({event.times} of {event.times_at_most})"
+    )
 
 
 def describe_return(event: WentBack) -> str:

@@ -20,8 +20,11 @@ Example:
 @click.command(epilog=EXAMPLE)
 @job_arguments
 @run_options
+@click.option(
+    "--nproc", type=click.IntRange(min=1), help="Processes that train together, a GPU each."
+)
 @click.pass_obj
-def tune(debug: bool | None, /, **options: Any) -> None:
+def tune(debug: bool | None, /, nproc: int | None, **options: Any) -> None:
     """Fine-tune a base model on DOCUMENTS, prove it, export it, pack it.
 
     Killed or stopped, the same command goes on where it was. Where a service runs (`appliance
@@ -31,6 +34,8 @@ def tune(debug: bool | None, /, **options: Any) -> None:
     from appliance.jobs import choose_kind
     from appliance.recipe import load_recipe
 
+    if nproc is not None:
+        options["settings"] = (*options["settings"], f"tune.num_processes={nproc}")
     typed = JobOptions(**options)
     recipe = load_recipe(typed.recipe, typed.settings)
     do_job(choose_kind(recipe), recipe, typed, debug=bool(debug))

@@ -115,6 +115,33 @@ def build_pack(split: TokenFile, examples: Sequence[int]) -> Pack:
     )
 
 
+def cut_pack(pack: Pack, max_tokens: int) -> list[Pack]:
+    """Smaller packs of the same examples, in their order; an example that is longer stays whole.
+
+    Args:
+        pack: T tokens.
+        max_tokens: of a smaller pack.
+    """
+    groups: list[list[tuple[int, int]]] = []
+    for start, end in pack.segments:
+        if groups and end - groups[-1][0][0] <= max_tokens:
+            groups[-1].append((start, end))
+        else:
+            groups.append([(start, end)])
+    pieces = []
+    for group in groups:
+        first, last = group[0][0], group[-1][1]
+        pieces.append(
+            Pack(
+                token_ids_T=pack.token_ids_T[first:last],
+                labels_T=pack.labels_T[first:last],
+                positions_T=pack.positions_T[first:last],
+                segments=tuple((start - first, end - first) for start, end in group),
+            )
+        )
+    return pieces
+
+
 def put_before(pack: Pack, lead_ids: Sequence[int]) -> tuple[Pack, npt.NDArray[np.int64]]:
     """Put the same unlabelled tokens before every example of a pack.
 

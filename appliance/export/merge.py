@@ -22,10 +22,10 @@ from appliance.events import Progress
 from appliance.export.virtual import add_virtual_tokens
 from appliance.rundir import StageFolder
 from appliance.tuning.load import load_base
-from appliance.tuning.loop import measure_loss
 from appliance.tuning.method import METHODS, QUANTIZED
 from appliance.tuning.model import wrap_model
 from appliance.tuning.sample import choose_examples, pack_examples
+from appliance.tuning.step import measure_loss
 from appliance.tuning.tune import HELD_OUT_TOKENS
 from appliance.values import BaseSpec, Dataset, MergedModel, TrainPlan, TunedModel
 

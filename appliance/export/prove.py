@@ -17,10 +17,10 @@ from appliance.export.scorers import TorchScorer
 from appliance.recipe import ExportRecipe
 from appliance.rundir import StageFolder
 from appliance.tuning.load import load_base
-from appliance.tuning.loop import measure_loss
 from appliance.tuning.method import load_for, load_tuned, untuned
 from appliance.tuning.model import DecoderModel, wrap_model
 from appliance.tuning.sample import choose_examples
+from appliance.tuning.step import measure_loss
 from appliance.values import (
     BaseSpec,
     Dataset,

@@ -58,16 +58,19 @@ def record_run(path: Path, plan: TrainPlan, tuned: TunedModel) -> None:
         OSError: the file cannot be written.
     """
     cached_bytes = tuned.planned_memory_bytes - plan.memory.total_bytes
+    measured_bytes = tuned.peak_memory_bytes - cached_bytes
+    expected = plan.speed.tokens_per_second / plan.speed.correction if plan.speed else 0.0
+    if tuned.reliefs:  # the plan was not carried out: it needs what it wanted, at least
+        measured_bytes = max(measured_bytes, tuned.wanted_memory_bytes, plan.memory.total_bytes)
+        expected = 0.0
     note = RunNote(
         kind="cpu" if plan.device == "cpu" else "cuda",
         method=plan.method,
         returns_memory=plan.returns_memory,
         planned_bytes=plan.memory.total_bytes - plan.memory.corrected_bytes,
         moving_bytes=plan.memory.moving_bytes,
-        measured_bytes=tuned.peak_memory_bytes - cached_bytes,
-        planned_tokens_per_second=plan.speed.tokens_per_second / plan.speed.correction
-        if plan.speed
-        else 0.0,
+        measured_bytes=measured_bytes,
+        planned_tokens_per_second=expected,
         tokens_per_second=tuned.tokens_per_second,
     )
     notes = load_notes(path)

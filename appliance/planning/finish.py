@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from appliance.planning.decisions import list_decisions
 from appliance.planning.device_speed import find_speed
+from appliance.planning.processes import count_processes, decide_processes, tell_processes
 from appliance.planning.reasons import explain_choice, explain_other_methods
 from appliance.planning.rungs import Rung
 from appliance.planning.schedule import Text, plan_steps
@@ -66,6 +67,7 @@ def _write_plan(
 ) -> TrainPlan:
     training, device, text = rung.training, rung.device, read_text(dataset)
     steps = plan_steps(text.train_tokens, training.sequence_length, recipe)
+    processes = count_processes(hardware, device, rung.memory, recipe, steps.packs_per_step)
     threads = recipe.threads if isinstance(recipe.threads, int) else hardware.cpu.num_cores
     workload = Workload(
         train_tokens=text.train_tokens,
@@ -91,13 +93,19 @@ def _write_plan(
         num_epochs=steps.num_epochs,
         num_steps=steps.num_steps,
         threads=threads,
+        num_processes=processes,
+        num_nodes=recipe.num_nodes,
         memory=rung.memory,
         memory_limit_bytes=device.limit_bytes,
         speed=rung.speed,
         seconds=estimate_seconds(rung.spec, training, workload, speed, rung.speed),
         export_memory_bytes=rung.export_bytes,
         disk_bytes=rung.disk_bytes,
-        decisions=list_decisions(rung, steps, hardware, recipe, text, terms, threads),
+        decisions=(
+            *list_decisions(rung, steps, hardware, recipe, text, terms, threads),
+            decide_processes(processes, device, recipe, terms),
+        ),
         rejected=rejected,
-        reason=explain_choice(rung, recipe, rejected),
+        reason=explain_choice(rung, recipe, rejected)
+        + tell_processes(processes, recipe.num_nodes, device),
     )

@@ -10,6 +10,7 @@ from appliance.errors import NotFreeError, ResourceError
 from appliance.planning.device import choose_device
 from appliance.planning.finish import finish_plan, measure_training, read_text
 from appliance.planning.methods import find_obstacle, list_methods
+from appliance.planning.processes import share_device
 from appliance.planning.reasons import (
     explain_failure,
     explain_slowness,
@@ -149,7 +150,7 @@ def recheck_plan(plan: TrainPlan, hardware: Hardware) -> None:
         NotFreeError: memory or disk is held by something else now.
         ResourceError: its device is gone.
     """
-    device = choose_device(hardware)
+    device = share_device(choose_device(hardware), plan.num_processes)
     if plan.device != device.name:
         raise ResourceError(
             f"the plan trains on {plan.device}, which is not there now",

@@ -15,6 +15,7 @@ from appliance.planning.device_speed import find_speed
 from appliance.planning.handover import describe_export, estimate_disk, estimate_export
 from appliance.planning.memory import estimate_memory
 from appliance.planning.methods import tunes_embeddings, tunes_head
+from appliance.planning.processes import share_device
 from appliance.planning.schedule import Text, list_lengths, plan_steps
 from appliance.planning.speed import estimate_learning
 from appliance.planning.training import Training
@@ -86,7 +87,8 @@ def climb(
         It, with why the other ways were not taken; where none fits, the one that needs least, with
         its shortage.
     """
-    device = choose_device(hardware, terms)
+    shares = recipe.num_processes if isinstance(recipe.num_processes, int) else 1
+    device = share_device(choose_device(hardware, terms), shares)
     if method == "prompt":  # its virtual tokens stand before every example
         text = replace(text, longest_example=text.longest_example + recipe.virtual_tokens)
     learns_whole = tunes_embeddings(spec, method, recipe, device.limit_bytes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from appliance.values import BaseSpec, Method
+from appliance.values import BaseSpec, Method, TrainPlan
 
 ADAPTER_TOP_SHARE = 0.5
 """Part of the layers that get a bottleneck: TOP_SHARE in `tuning/methods/adapter.py`."""
@@ -56,6 +56,20 @@ class Training:
     def compute_bytes(self) -> int:
         """Bytes of a number in the compute type."""
         return 2 if self.compute_dtype == "bfloat16" else 4
+
+
+def read_training(plan: TrainPlan) -> Training:
+    """How a plan trains."""
+    return Training(
+        method=plan.method,
+        sequence_length=plan.sequence_length,
+        rank=plan.rank,
+        tunes_head=plan.tunes_head,
+        tunes_embeddings=plan.tunes_embeddings,
+        recompute=plan.recompute,
+        device=plan.device,
+        compute_dtype=plan.compute_dtype,
+    )
 
 
 def count_linear(spec: BaseSpec) -> int:

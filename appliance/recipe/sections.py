@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -100,6 +100,8 @@ class DatasetRecipe(_Section):
 class TuneRecipe(_Section):
     """How the model is trained."""
 
+    VOLATILE: ClassVar[frozenset[str]] = frozenset({"num_processes", "num_nodes"})
+
     method: Literal["auto", "qlora", "lora", "adapter", "full", "prompt"] = Field(
         "auto", description="auto: the planner's ladder."
     )
@@ -114,6 +116,12 @@ class TuneRecipe(_Section):
     epochs: Count | Literal["auto"] = Field("auto", description="auto: more text, fewer epochs.")
     sequence_length: PackTokens | Literal["auto"] = Field("auto", description="Tokens of a pack.")
     threads: Count | Literal["auto"] = Field("auto", description="Processor cores.")
+    num_processes: Count | Literal["auto"] = Field(
+        "auto", description="That train together on a machine; auto: GPUs that fit, one on a CPU."
+    )
+    num_nodes: Count = Field(
+        1, description="Machines that train together, with the run on a disk that all of them see."
+    )
     cache_hidden_states: Literal["auto", "off", "memory", "disk"] = Field(
         "auto",
         description="Adapter tuning: run the frozen layers once per pack, and keep what they give; "

@@ -17,8 +17,8 @@ from appliance.errors import DiskFullError, NotFreeError
 from appliance.events import Note, OnEvent
 from appliance.hardware.memory import measure_disk_free, probe_memory
 from appliance.tuning.hidden_store import DiskStore, HiddenStore, MemoryStore, name_pack
-from appliance.tuning.loop import CausalModel
 from appliance.tuning.model import DecoderModel
+from appliance.tuning.step import CausalModel
 from appliance.tuning.trunk import FOLLOWED, NUM_STATES, CachedModel, find_first
 from appliance.units import format_bytes
 from appliance.values import TrainPlan

@@ -83,6 +83,12 @@ class DecoderModel:
         return weight_VD[: self.lead_ids[0]] if self.lead_ids else weight_VD
 
 
+def compute_twice(module: PreTrainedModel) -> None:
+    """Let a model keep the input of every layer alone, and compute the rest again."""
+    new_name = getattr(module, "activation_checkpointing_enable", None)  # not in 5.20 yet
+    (new_name or module.gradient_checkpointing_enable)({"use_reentrant": False})
+
+
 def wrap_model(module: PreTrainedModel) -> DecoderModel:
     """Find decoder and head of a transformers model, or of a PEFT model around one."""
     plain = module.get_base_model() if hasattr(module, "get_base_model") else module

@@ -9,8 +9,9 @@ from appliance.dataset.tokens import open_token_file
 from appliance.dataset.windows import WindowBatches
 from appliance.recipe import PretrainRecipe
 from appliance.rundir import StageFolder
-from appliance.tuning.loop import Batches
+from appliance.tuning.launch import needs_others, train_together
 from appliance.tuning.rates import scale_rate
+from appliance.tuning.step import Batches
 from appliance.tuning.tune import learn
 from appliance.values import BaseSpec, Method, TextDataset, TrainPlan, TunedModel
 
@@ -51,6 +52,8 @@ def pretrain(
     Source: rise again, fall again, and replay a little of the earlier text: Ibrahim et al. 2024,
     arXiv:2403.08763; how little of it is enough: Bethune et al. 2025, arXiv:2502.06042.
     """
+    if needs_others(plan):
+        return train_together("pretrain", plan, spec, text, recipe, stage=stage)
     if recipe.lr == "auto":
         rate = RATES[plan.method] if recipe.start == "base" else NEW_BASE_RATE
         rate = scale_rate(rate, spec.width)

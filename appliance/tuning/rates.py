@@ -14,7 +14,11 @@ from appliance.events import Progress, ignore_event
 from appliance.files import write_text
 from appliance.recipe import TuneRecipe
 from appliance.rundir import StageFolder
-from appliance.tuning.loop import Batches, CausalModel, Schedule, fit, measure_loss
+from appliance.tuning.loop import fit
+from appliance.tuning.ranks import ALONE, Ranks
+from appliance.tuning.relief import MemoryLadder
+from appliance.tuning.schedule import Schedule
+from appliance.tuning.step import Batches, CausalModel, measure_loss
 from appliance.values import BaseSpec, Method, RateTrial, TrainPlan
 
 PROBE_SHARE = 0.12
@@ -46,6 +50,8 @@ def probe_rates(
     stage: StageFolder,
     *,
     embedding_rate: float = 1.0,
+    ranks: Ranks = ALONE,
+    ladder: MemoryLadder | None = None,
 ) -> tuple[float, tuple[RateTrial, ...]]:
     """Try each learning rate on the first steps, with its full decay, from the same start.
 
@@ -61,7 +67,7 @@ def probe_rates(
     if notes.exists():
         body = json.loads(notes.read_text())
         return body["start_loss"], tuple(RateTrial(**trial) for trial in body["trials"])
-    start_loss = measure_loss(model, held_out)
+    start_loss = measure_loss(model, held_out, ranks)
     if recipe.lr != "auto":
         trials: tuple[RateTrial, ...] = (RateTrial(lr=recipe.lr, loss=start_loss),)
     else:
@@ -73,10 +79,11 @@ def probe_rates(
                 Progress(stage="tune", done=number, total=len(rates), unit="learning rates")
             )
             schedule = _plan_trial(plan, rate, embedding_rate)
-            trials += (_try_rate(model, batches, held_out, schedule, stage),)
+            trials += (_try_rate(model, batches, held_out, schedule, stage, ranks, ladder),)
             restore_weights_from(model, start)
     body = {"start_loss": start_loss, "trials": [trial.model_dump() for trial in trials]}
-    write_text(notes, json.dumps(body))
+    if ranks.is_first:
+        write_text(notes, json.dumps(body))
     return start_loss, trials
 
 
@@ -144,6 +151,8 @@ def _try_rate(
     held_out: list[Pack],
     schedule: Schedule,
     stage: StageFolder,
+    ranks: Ranks,
+    ladder: MemoryLadder | None,
 ) -> RateTrial:
     rate = schedule.peak_lr
     folder = stage.folder / f"trial-{rate:.2e}"
@@ -157,6 +166,8 @@ def _try_rate(
             held_out=held_out,
             on_event=ignore_event,
             should_stop=stage.should_stop,
+            ranks=ranks,
+            ladder=ladder,
         )
     except FloatingPointError:
         return RateTrial(lr=rate, loss=None)

@@ -6,6 +6,7 @@ from appliance.dataset.pack import PackedBatches
 from appliance.dataset.tokens import open_token_file
 from appliance.recipe import AssessRecipe, TuneRecipe
 from appliance.rundir import StageFolder
+from appliance.tuning.launch import needs_others, train_together
 from appliance.tuning.model import DecoderModel
 from appliance.tuning.sample import choose_examples
 from appliance.tuning.tune import learn
@@ -36,6 +37,8 @@ def tune_briefly(
     Raises:
         ApplianceError: as `tune`.
     """
+    if needs_others(plan):
+        return train_together("tune_briefly", plan, spec, dataset, recipe, assess, stage=stage)
     split = open_token_file(stage.open(dataset.train.folder))
     examples = choose_examples(split, assess.trial_tokens)
 

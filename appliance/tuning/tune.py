@@ -17,12 +17,18 @@ from appliance.rundir import StageFolder
 from appliance.tuning.checkpoint import Counters
 from appliance.tuning.drift import CHECK_TOKENS, GeneralText
 from appliance.tuning.hidden_cache import count_cached_bytes, keep_hidden_states
-from appliance.tuning.loop import Batches, CausalModel, Schedule, fit, measure_loss
+from appliance.tuning.hold import hold_memory
+from appliance.tuning.launch import needs_others, train_together
+from appliance.tuning.loop import fit
 from appliance.tuning.memory import read_peak, reset_peak
 from appliance.tuning.method import METHODS, load_for, untuned
-from appliance.tuning.model import DecoderModel, wrap_model
+from appliance.tuning.model import DecoderModel, compute_twice, wrap_model
+from appliance.tuning.ranks import Ranks, find_ranks
 from appliance.tuning.rates import choose_rate, leave_if_stopped, probe_rates
+from appliance.tuning.relief import MemoryLadder
 from appliance.tuning.sample import choose_examples, pack_examples
+from appliance.tuning.schedule import Schedule
+from appliance.tuning.step import Batches, CausalModel, measure_loss
 from appliance.tuning.utilisation import measure_utilisation
 from appliance.values import BaseSpec, Dataset, TrainPlan, TunedModel
 
@@ -59,6 +65,8 @@ def tune(
         NotFreeError: the recipe wants hidden states kept where there is no room.
         InterruptedRun: the person stopped it; a checkpoint is there.
     """
+    if needs_others(plan):
+        return train_together("tune", plan, spec, dataset, recipe, stage=stage)
 
     def open_batches(model: DecoderModel) -> PackedBatches:
         return PackedBatches(
@@ -103,23 +111,29 @@ def learn(
         return_freed_memory()
     torch.set_num_threads(plan.threads)
     torch.use_deterministic_algorithms(plan.device == "cpu")
+    ranks = find_ranks()
     held_out = _read_held_out(open_token_file(stage.open(dataset.valid.folder)), plan)
     model = prepare_model(spec, plan, recipe.seed)
     reset_peak(plan.device)  # pages of the base's file are no demand: the kernel takes them back
     batches = open_batches(model)
     general = _open_general(model, dataset, plan, recipe, stage)
-    with _open_reader(model, batches, held_out, general, plan, recipe, stage) as reader:
+    with (
+        hold_memory(model, spec, plan, stage, ranks) as ladder,
+        _open_reader(model, batches, held_out, general, plan, recipe, stage) as reader,
+    ):
         start_loss, trials = probe_rates(
-            reader, batches, held_out, plan, spec, recipe, stage, embedding_rate=embedding_rate
-        )
+            reader, batches, held_out, plan, spec, recipe, stage,
+            embedding_rate=embedding_rate, ranks=ranks, ladder=ladder,
+        )  # fmt: skip
         lr = choose_rate(trials)
         num_steps = plan.num_epochs * batches.steps_per_epoch
         schedule = _plan_schedule(num_steps, lr, recipe, embedding_rate)
-        counters = _train(reader, batches, schedule, held_out, general, stage)
+        counters = _train(reader, batches, schedule, held_out, general, stage, ranks, ladder)
         cached_bytes = count_cached_bytes(reader)
     peak_memory = read_peak(plan.device)
     speed = counters.num_tokens / max(1e-9, counters.seconds)
-    METHODS[plan.method].save(model.module, stage.folder / "weights")
+    if ranks.is_first:
+        METHODS[plan.method].save(model.module, stage.folder / "weights")
     return TunedModel(
         folder=stage.locate("weights"),
         method=plan.method,
@@ -140,6 +154,9 @@ def learn(
         general_rise=counters.best_rise,
         replay_share=counters.replay_share,
         num_lowered=counters.num_lowered,
+        num_processes=ranks.size,
+        reliefs=ladder.told,
+        wanted_memory_bytes=ladder.notes.wanted_bytes,
     )
 
 
@@ -152,8 +169,11 @@ def _open_reader(
     recipe: TuneRecipe,
     stage: StageFolder,
 ) -> AbstractContextManager[CausalModel]:
-    """The model, with its trunk cached where all packs are known and an adapter stands on it."""
-    if not isinstance(batches, PackedBatches):
+    """The model, with its trunk cached where all packs are known and an adapter stands on it.
+
+    Not with several processes: in another epoch, a pack is another's.
+    """
+    if not isinstance(batches, PackedBatches) or find_ranks().size > 1:
         return nullcontext(model)
     beside = [*general.held_out, *general.replay.read_all()] if general else []
     return keep_hidden_states(
@@ -175,7 +195,7 @@ def _open_general(
     split = open_token_file(stage.open(dataset.general.folder))
     packs = pack_examples(split, choose_examples(split, CHECK_TOKENS), plan.sequence_length)
     with untuned(model) as base:
-        base_loss = measure_loss(base, packs)
+        base_loss = measure_loss(base, packs, find_ranks())
     return GeneralText(
         held_out=packs,
         replay=ReplayWindows(
@@ -193,7 +213,7 @@ def prepare_model(spec: BaseSpec, plan: TrainPlan, seed: int) -> DecoderModel:
     """The base with new trainable weights on it, in training mode."""
     module = METHODS[plan.method].attach(load_for(spec, plan), plan, seed)
     if plan.recompute:
-        module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        compute_twice(module)
     module.train()
     return wrap_model(module)
 
@@ -226,6 +246,8 @@ def _train(
     held_out: list[Pack],
     general: GeneralText | None,
     stage: StageFolder,
+    ranks: Ranks,
+    ladder: MemoryLadder,
 ) -> Counters:
     folder = stage.folder / "checkpoint"
     folder.mkdir(exist_ok=True)
@@ -239,6 +261,8 @@ def _train(
             general=general,
             on_event=stage.on_event,
             should_stop=stage.should_stop,
+            ranks=ranks,
+            ladder=ladder,
         )
     except FloatingPointError as exc:
         raise TrainingError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from appliance.hardware.benchmark import measure_products
-from appliance.planning.training import Training
+from appliance.planning.training import read_training
 from appliance.planning.work import count_flops
 from appliance.values import BaseSpec, TrainPlan
 
@@ -28,16 +28,7 @@ def measure_utilisation(spec: BaseSpec, plan: TrainPlan, tokens_per_second: floa
 
     Source: Chowdhery et al. 2022, arXiv:2204.02311, appendix B.
     """
-    training = Training(
-        method=plan.method,
-        sequence_length=plan.sequence_length,
-        rank=plan.rank,
-        tunes_head=plan.tunes_head,
-        tunes_embeddings=plan.tunes_embeddings,
-        recompute=plan.recompute,
-        device=plan.device,
-        compute_dtype=plan.compute_dtype,
-    )
+    training = read_training(plan)
     dtype: torch.dtype = getattr(torch, plan.compute_dtype)
     peak = measure_products(dtype, torch.device(plan.device), SECONDS, SIZES[training.kind])
     return tokens_per_second * count_flops(spec, training) / peak

@@ -112,6 +112,7 @@ class TrainPlan(Value):
         num_epochs: times the training split is read at most.
         num_steps: optimizer updates at most.
         threads: processor cores the job uses.
+        num_processes: that train together on each of `num_nodes` machines.
         speed: of training; None in plans of older versions.
         seconds: expected time by stage.
         export_memory_bytes: peak of RAM while the result is merged, exported and compared.
@@ -119,6 +120,8 @@ class TrainPlan(Value):
         decisions: every value of the plan, with who decided it.
         reason: why this choice, for people.
     """
+
+    VOLATILE: ClassVar[frozenset[str]] = frozenset({"num_processes", "num_nodes"})
 
     base: str
     method: Method
@@ -134,6 +137,8 @@ class TrainPlan(Value):
     num_epochs: int
     num_steps: int
     threads: int
+    num_processes: int = 1
+    num_nodes: int = 1
     memory: MemoryEstimate
     memory_limit_bytes: int
     speed: SpeedEstimate | None = None
@@ -151,7 +156,8 @@ class RunNote(Value):
     Attributes:
         kind: of the device.
         planned_bytes: before any correction; `moving_bytes` is the part that comes and goes.
-        planned_tokens_per_second: before any correction.
+        planned_tokens_per_second: before any correction; 0 where the plan was not carried out,
+            because memory ran out.
     """
 
     kind: Literal["cpu", "cuda"]

@@ -36,6 +36,9 @@ class TunedModel(Value):
             where it was not measured.
         replay_share: general text that was read again at the end, a part of the documents'.
         num_lowered: times that the learning rate was halved for forgetting.
+        num_processes: that trained together.
+        reliefs: what was done each time that memory ran out.
+        wanted_memory_bytes: that training as planned took at least when it ran out; 0 if it fitted.
     """
 
     folder: str
@@ -57,6 +60,9 @@ class TunedModel(Value):
     general_rise: float | None = None
     replay_share: float = 0.0
     num_lowered: int = 0
+    num_processes: int = 1
+    reliefs: tuple[str, ...] = ()
+    wanted_memory_bytes: int = 0
 
 
 class Score(Value):

@@ -27,10 +27,11 @@ from torch.utils._pytree import tree_iter
 
 from appliance.planning.training import QUANTIZED, Training
 from appliance.tuning.attention import IMPLEMENTATION
-from appliance.tuning.loop import Schedule, build_optimizer
 from appliance.tuning.loss import sum_cross_entropy
 from appliance.tuning.method import METHODS
 from appliance.tuning.model import DecoderModel, wrap_model
+from appliance.tuning.optimizer import build_optimizer
+from appliance.tuning.schedule import Schedule
 from appliance.values import BaseSpec
 
 SEGMENTS = 2

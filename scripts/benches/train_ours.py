@@ -95,7 +95,9 @@ def main(setting: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     from appliance.bases.spec import read_spec
     from appliance.events import StepDone
-    from appliance.tuning import loop
+    from appliance.tuning import step
+    from appliance.tuning.loop import fit
+    from appliance.tuning.schedule import Schedule
     from appliance.tuning.tune import prepare_model
     from appliance.tuning.utilisation import measure_utilisation
 
@@ -113,7 +115,7 @@ def main(setting: dict[str, Any], folder: Path) -> dict[str, Any]:
     model = prepare_model(spec, plan, seed=0)
     batches = GivenBatches(split, setting["examples_per_step"])
     compute, ticks, losses = Stopwatch(), [], []
-    loop.sum_pack_loss = compute.wrap(loop.sum_pack_loss)
+    step.sum_pack_loss = compute.wrap(step.sum_pack_loss)
     torch.Tensor.backward = compute.wrap(torch.Tensor.backward)  # type: ignore[method-assign]
     torch.optim.AdamW.step = compute.wrap(torch.optim.AdamW.step)  # type: ignore[method-assign]
 
@@ -122,7 +124,7 @@ def main(setting: dict[str, Any], folder: Path) -> dict[str, Any]:
             ticks.append((time.perf_counter(), time.process_time()))
             losses.append(event.loss)
 
-    schedule = loop.Schedule(
+    schedule = Schedule(
         num_steps=setting["steps"],
         peak_lr=setting["rate"],
         warmup_steps=0,
@@ -130,7 +132,7 @@ def main(setting: dict[str, Any], folder: Path) -> dict[str, Any]:
         checkpoint_seconds=1e9,
     )
     started = time.perf_counter()
-    counters = loop.fit(
+    counters = fit(
         model, batches, schedule, folder=folder, on_event=note, should_stop=lambda: False
     )
     seconds = time.perf_counter() - started

@@ -23,8 +23,8 @@ from appliance.evaluation.membership import measure_auc, measure_membership
 from appliance.evaluation.private_values import find_places, list_told
 from appliance.evaluation.spans import PROMPT_TOKENS, find_longest_run, read_spans
 from appliance.tuning.load import load_base
-from appliance.tuning.loop import sum_pack_loss
 from appliance.tuning.model import wrap_model
+from appliance.tuning.step import sum_pack_loss
 from appliance.values import LeakLimits, LeakReport
 from tests.conftest import EMBEDDED
 from tests.tuning.conftest import VOCAB, tiny_folder  # noqa: F401  (fixture)

@@ -9,9 +9,9 @@ from appliance.dataset.tokens import ANSWER, PASSAGE
 from appliance.evaluation.overlap import measure_overlap
 from appliance.evaluation.scores import ExampleScores, bootstrap_improvement, score_examples
 from appliance.tuning.load import load_base
-from appliance.tuning.loop import measure_loss
 from appliance.tuning.model import wrap_model
 from appliance.tuning.sample import pack_examples
+from appliance.tuning.step import measure_loss
 from tests.tuning.conftest import split, tiny_folder  # noqa: F401  (fixtures)
 
 

@@ -7,7 +7,7 @@ from appliance.dataset.pack import IGNORED, build_pack
 from appliance.dataset.tokens import Example, write_token_file
 from appliance.export.compare import compare, compare_chain
 from appliance.export.scorers import OnnxScorer, TorchScorer
-from appliance.tuning.loop import measure_loss
+from appliance.tuning.step import measure_loss
 
 
 class TableScorer:

@@ -13,8 +13,8 @@ from appliance.export.gates import judge_rung
 from appliance.export.parity import check_parity, list_precisions
 from appliance.export.scorers import OnnxScorer, TorchScorer
 from appliance.recipe import ExportRecipe
-from appliance.tuning.loop import measure_loss
 from appliance.tuning.model import wrap_model
+from appliance.tuning.step import measure_loss
 
 RECIPE = ExportRecipe(min_gain_kept=0.95)  # the gain of these tests is made up
 GAIN = 0.5

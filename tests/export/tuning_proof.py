@@ -18,7 +18,7 @@ from appliance.export.compare import RungComparison, compare
 from appliance.export.merge import write_merged
 from appliance.export.scorers import TorchScorer
 from appliance.tuning.load import load_base
-from appliance.tuning.loop import sum_pack_loss
+from appliance.tuning.step import sum_pack_loss
 from appliance.tuning.method import METHODS
 from appliance.tuning.model import wrap_model
 from tests.tuning.conftest import make_plan

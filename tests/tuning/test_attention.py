@@ -6,8 +6,8 @@ import torch
 from appliance.dataset.pack import build_pack
 from appliance.tuning.attention import attend_segments, make_mask
 from appliance.tuning.load import load_base
-from appliance.tuning.loop import sum_pack_loss
 from appliance.tuning.model import wrap_model
+from appliance.tuning.step import sum_pack_loss
 
 
 def load(folder):

@@ -14,7 +14,9 @@ from appliance.dataset.windows import ReplayWindows
 from appliance.events import HeldOut, Note, StepDone, ignore_event
 from appliance.tuning.checkpoint import Counters
 from appliance.tuning.drift import GeneralText, answer_drift, describe_answer, has_ended
-from appliance.tuning.loop import Schedule, fit, measure_loss
+from appliance.tuning.loop import fit
+from appliance.tuning.schedule import Schedule
+from appliance.tuning.step import measure_loss
 from tests.tuning.conftest import VOCAB
 from tests.tuning.test_loop import make_batches, make_model, read_weights
 

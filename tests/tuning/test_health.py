@@ -12,7 +12,8 @@ from appliance.dataset.pack import PackedBatches
 from appliance.events import HeldOut, StepDone, WentBack, ignore_event
 from appliance.tuning.checkpoint import Counters
 from appliance.tuning.health import find_illness, is_jump, remember_loss
-from appliance.tuning.loop import Schedule, fit
+from appliance.tuning.loop import fit
+from appliance.tuning.schedule import Schedule
 from tests.tuning.test_loop import make_model, read_weights
 
 SCHEDULE = Schedule(

@@ -24,9 +24,11 @@ from appliance.tuning.hidden_cache import (
 )
 from appliance.tuning.hidden_store import DiskStore, MemoryStore, name_pack
 from appliance.tuning.load import load_base
-from appliance.tuning.loop import Schedule, fit, measure_loss
+from appliance.tuning.loop import fit
 from appliance.tuning.methods import adapter
 from appliance.tuning.model import wrap_model
+from appliance.tuning.schedule import Schedule
+from appliance.tuning.step import measure_loss
 from appliance.tuning.trunk import CachedModel, find_first
 from tests.tuning.conftest import make_plan
 from tests.tuning.test_methods import disturb

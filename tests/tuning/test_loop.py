@@ -9,9 +9,11 @@ import torch
 from appliance.dataset.pack import PackedBatches
 from appliance.events import CheckpointSaved, HeldOut, StepDone, ignore_event
 from appliance.tuning.load import load_base
-from appliance.tuning.loop import Schedule, fit, measure_loss
+from appliance.tuning.loop import fit
 from appliance.tuning.methods import lora
 from appliance.tuning.model import wrap_model
+from appliance.tuning.schedule import Schedule
+from appliance.tuning.step import measure_loss
 from tests.tuning.conftest import make_plan
 
 SCHEDULE = Schedule(num_steps=24, peak_lr=2e-2, warmup_steps=2, decay_steps=24, evaluate_every=6)

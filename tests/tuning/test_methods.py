@@ -6,9 +6,9 @@ from transformers import AutoModelForCausalLM
 
 from appliance.dataset.pack import build_pack
 from appliance.tuning.load import load_base
-from appliance.tuning.loop import measure_loss, sum_pack_loss
 from appliance.tuning.method import METHODS, untuned
 from appliance.tuning.model import wrap_model
+from appliance.tuning.step import measure_loss, sum_pack_loss
 from tests.tuning.conftest import make_plan
 
 ALL = ["qlora", "lora", "adapter", "full"]

@@ -11,10 +11,13 @@ from appliance.dataset.tokens import Example, write_token_file
 from appliance.dataset.windows import WindowBatches
 from appliance.events import StepDone, ignore_event
 from appliance.tuning.load import load_base
-from appliance.tuning.loop import Schedule, build_optimizer, fit, measure_loss
+from appliance.tuning.loop import fit
 from appliance.tuning.method import METHODS, untuned
 from appliance.tuning.methods import lora
 from appliance.tuning.model import wrap_model
+from appliance.tuning.optimizer import build_optimizer
+from appliance.tuning.schedule import Schedule
+from appliance.tuning.step import measure_loss
 from tests.tuning.conftest import VOCAB, make_plan
 
 SCHEDULE = Schedule(num_steps=12, peak_lr=1e-2, warmup_steps=2, decay_steps=12, embedding_rate=0.25)

@@ -10,10 +10,12 @@ from appliance.dataset.pack import PackedBatches, build_pack, put_before
 from appliance.errors import BaseModelError
 from appliance.events import StepDone, ignore_event
 from appliance.tuning.load import load_base
-from appliance.tuning.loop import Schedule, fit, measure_loss
+from appliance.tuning.loop import fit
 from appliance.tuning.method import untuned
 from appliance.tuning.methods import prompt
 from appliance.tuning.model import wrap_model
+from appliance.tuning.schedule import Schedule
+from appliance.tuning.step import measure_loss
 from tests.tuning.conftest import VOCAB, make_plan
 from tests.tuning.test_methods import disturb, load, read_logits
 

@@ -21,27 +21,41 @@ def job(tiny_folder, split, tmp_path):
     """Base and dataset of a run whose training and validation split are the same 40 examples."""
     base = tmp_path / "base"
     shutil.copytree(tiny_folder, base)
-    shutil.copyfile(EMBEDDED / "tokenizer.json", base / "tokenizer.json")  # nobody encodes here
-    part = Split(
-        folder="split",
-        num_documents=40,
-        num_examples=40,
-        num_tokens=split.num_tokens,
-        num_labels=int(split.count_labels().sum()),
-    )
-    dataset = Dataset(
+    return describe_base(base), describe_dataset(split)
+
+
+def describe_base(folder):
+    """A base whose tokenizer is another's: nobody encodes here."""
+    shutil.copyfile(EMBEDDED / "tokenizer.json", folder / "tokenizer.json")
+    return read_spec(folder)
+
+
+def describe_dataset(split, valid=None):
+    """A dataset in the folders `split` and `valid` of the run; without the second, all are one."""
+    part = describe_split(split, "split")
+    return Dataset(
         train=part,
-        valid=part,
+        valid=describe_split(valid, "valid") if valid else part,
         test=part,
         questions_file="",
         ledger_file="",
         num_questions=0,
         num_tokens_dropped=0,
         num_tokens_repeated=0,
-        longest_example=40,
+        longest_example=int(split.lengths_E.max()),
         sha256="",
     )
-    return read_spec(base), dataset
+
+
+def describe_split(split, folder):
+    num_examples = len(split.examples_E5)
+    return Split(
+        folder=folder,
+        num_documents=num_examples,
+        num_examples=num_examples,
+        num_tokens=split.num_tokens,
+        num_labels=int(split.count_labels().sum()),
+    )
 
 
 def run(job, folder, name, on_event=lambda event: None, plan=None, **recipe):
