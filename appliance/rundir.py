@@ -128,9 +128,11 @@ class RunDir:
         kind: type[V] = typing.get_type_hints(function)["return"]
         final, partial = self.path / name, self.path / f"{name}.partial"
         receipt_file = self.path / "receipts" / f"{name}.json"
+        marker = self.path / "receipts" / f"{name}.started.json"
         restored = _restore(receipt_file, inputs, kind) if final.is_dir() else None
         if restored is not None:
             value, seconds = restored
+            marker.unlink(missing_ok=True)  # of an attempt that was killed behind its receipt
             self.seconds[name] = seconds
             self.on_event(StageFinished(stage=name, seconds=seconds, restored=True))
             return value
@@ -138,7 +140,6 @@ class RunDir:
             raise InterruptedRun(
                 f"stopped before stage {name}", fix="run the same command again: it goes on"
             )
-        marker = self.path / "receipts" / f"{name}.started.json"
         _prepare_partial(partial, marker, inputs)
         self.on_event(StageStarted(stage=name))
         started = time.perf_counter()

@@ -57,7 +57,11 @@ def _refuse(path: Path, code: int, why: str) -> QueueError:
 def _find_code(exc: Exception) -> int:
     """SQLite's primary code, also of what the operating system refused."""
     if isinstance(exc, OSError):
-        codes = {errno.ENOSPC: sqlite3.SQLITE_FULL, errno.EROFS: sqlite3.SQLITE_READONLY}
+        codes = {
+            errno.ENOSPC: sqlite3.SQLITE_FULL,
+            errno.EROFS: sqlite3.SQLITE_READONLY,
+            errno.EIO: sqlite3.SQLITE_IOERR,
+        }
         return codes.get(exc.errno or 0, sqlite3.SQLITE_CANTOPEN)
     return getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
 

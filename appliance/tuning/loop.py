@@ -21,15 +21,11 @@ from torch import Tensor, nn
 
 from appliance.dataset.pack import IGNORED, Pack
 from appliance.events import CheckpointSaved, HeldOut, Note, OnEvent, ShouldStop, StepDone
-from appliance.tuning.checkpoint import (
-    Counters,
-    restore_checkpoint,
-    restore_weights,
-    save_checkpoint,
-)
+from appliance.tuning.checkpoint import Counters, restore_weights, save_checkpoint
 from appliance.tuning.drift import GeneralText, answer_drift, describe_answer, has_ended
 from appliance.tuning.health import RATE_FACTOR, find_illness, go_back, remember_loss
 from appliance.tuning.loss import sum_cross_entropy
+from appliance.tuning.resume import resume
 
 
 class CausalModel(Protocol):
@@ -138,7 +134,7 @@ def fit(
     parameters = {n: p for n, p in model.module.named_parameters() if p.requires_grad}
     optimizer = build_optimizer(parameters, schedule)
     latest, best = folder / "latest.safetensors", folder / "best.safetensors"
-    counters = restore_checkpoint(latest, parameters, optimizer) if latest.exists() else Counters()
+    counters = resume(latest, best, parameters, optimizer, on_event)
     saved_at = resumed_at = measure()
     resumed, steps_here, tokens_here = counters, 0, 0
     if schedule.num_returns and counters.step == 0 and not best.exists():
