@@ -51,6 +51,17 @@ NO_FAULT = Fault(call="open", at=0, action="nothing")
 """To count what a piece of work calls."""
 
 
+MEMORY = Path("/dev/shm")
+
+
+def choose_place() -> Path | None:
+    """Where to work: in memory if there is such a place, for a process that dies loses no page.
+
+    What a power cut loses is another matter, and `powercut.py`.
+    """
+    return MEMORY if os.access(MEMORY, os.W_OK) else None
+
+
 def find_why_not() -> str:
     """Why faults cannot be put into system calls here; "" when they can."""
     return "" if shutil.which("cc") else "building the library for faults needs a C compiler (cc)"

@@ -97,7 +97,9 @@ def sweep(flow: str, *, every: int = 1) -> SweepFigures:
 def main(name: str, every: int) -> None:
     """Sweep one flow; its figures as JSON."""
     flow = FLOWS[name]()
-    with tempfile.TemporaryDirectory(prefix="sweep-", ignore_cleanup_errors=True) as place:
+    with tempfile.TemporaryDirectory(
+        prefix="sweep-", dir=shim.choose_place(), ignore_cleanup_errors=True
+    ) as place:
         figures = _sweep(flow, Path(place).resolve(), every)
     print(json.dumps(asdict(figures)))
 

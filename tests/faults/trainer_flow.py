@@ -99,7 +99,9 @@ def strike_trainer(*, blows: int, seed: int) -> TrainerFigures:
 def main(blows: int, seed: int) -> None:
     """Strike; the figures as JSON."""
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="trainer-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="trainer-", dir=shim.choose_place(), ignore_cleanup_errors=True
+    ) as folder:
         campaign = _Campaign(Path(folder).resolve(), random.Random(seed))
         while campaign.figures.blows < blows:
             campaign.do_run(blows)
