@@ -79,6 +79,20 @@ class FileFlow:
         return explain_error(exc)
 
 
+class InPlaceFlow(FileFlow):
+    """The same, wrong on purpose: written in place, to show that the sweep notices."""
+
+    name = "in-place"
+
+    def prepare(self, folder: Path) -> None:
+        (folder / "file.json").write_text(_frame(0))
+
+    def work(self, folder: Path, acknowledge: Acknowledge) -> None:
+        for number in range(1, self.num_steps + 1):
+            (folder / "file.json").write_text(_frame(number))
+            acknowledge()
+
+
 def _frame(number: int) -> str:
     """A JSON text that shows when a piece of it is missing."""
     return json.dumps({"number": number, "filler": "x" * 20_000, "end": True})
@@ -291,9 +305,7 @@ class CheckpointFlow:
         with torch.no_grad():
             for value in parameters.values():
                 value.fill_(number)
-        save_checkpoint(
-            folder / "latest.safetensors", parameters, optimizer, Counters(step=number)
-        )
+        save_checkpoint(folder / "latest.safetensors", parameters, optimizer, Counters(step=number))
 
     def _make(self):
         import torch
@@ -306,3 +318,6 @@ FLOWS: dict[str, Callable[[], Flow]] = {
     for flow in (FileFlow, StageFlow, QueueFlow, NewQueueFlow, AuditFlow, CheckpointFlow)
 }
 """By name; made when it is needed, for one of them imports torch."""
+
+BROKEN: dict[str, Callable[[], Flow]] = {InPlaceFlow.name: InPlaceFlow}
+"""Wrong on purpose."""

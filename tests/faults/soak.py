@@ -90,7 +90,12 @@ class SoakFigures:
 
 
 def soak(
-    folder: Path, *, seed: int, minutes: float, tell: Callable[[str], None] = print
+    folder: Path,
+    *,
+    seed: int,
+    minutes: float,
+    tell: Callable[[str], None] = print,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> SoakFigures:
     """Let faults fall until the time is over, then let all jobs end and hold them to account.
 
@@ -99,6 +104,7 @@ def soak(
         seed: of the sequence.
         minutes: how long faults fall.
         tell: gets a line for each fault.
+        is_over: True when a person wants to see the figures now.
     """
     documents = write_documents(folder / "documents")
     base = make_base(folder / "small")
@@ -112,7 +118,7 @@ def soak(
     try:
         with flow.ordering():
             number = 0
-            while time.monotonic() - began < 60 * minutes:
+            while time.monotonic() - began < 60 * minutes and not is_over():
                 kind, chance = draw(seed, number)
                 before = time.monotonic()
                 what = campaign.do(kind, chance)
@@ -256,7 +262,9 @@ class _Campaign:
             kills=self.struck["daemon"] + self.struck["worker"],
             daemon_kills=self.struck["daemon"],
             worker_kills=self.struck["worker"],
-            restart_seconds=sorted(self.restarts)[len(self.restarts) // 2] if self.restarts else 0.0,
+            restart_seconds=sorted(self.restarts)[len(self.restarts) // 2]
+            if self.restarts
+            else 0.0,
             longest_restart_seconds=max(self.restarts, default=0.0),
             seconds=60 * self.figures.minutes,
         )

@@ -29,7 +29,7 @@ from typing import Any
 
 from tests.conftest import ROOT
 from tests.faults import shim
-from tests.faults.flows import FLOWS, Flow
+from tests.faults.flows import BROKEN, FLOWS, Flow
 from tests.faults.shim import CALLS, NO_FAULT, Fault
 
 FAULTS = (
@@ -96,7 +96,7 @@ def sweep(flow: str, *, every: int = 1) -> SweepFigures:
 
 def main(name: str, every: int) -> None:
     """Sweep one flow; its figures as JSON."""
-    flow = FLOWS[name]()
+    flow = (FLOWS | BROKEN)[name]()
     with tempfile.TemporaryDirectory(
         prefix="sweep-", dir=shim.choose_place(), ignore_cleanup_errors=True
     ) as place:
