@@ -28,6 +28,8 @@ def explain_faults(path: Path) -> Iterator[None]:
         yield
     except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
         raise  # a bug of our own
+    except UnicodeDecodeError as exc:  # SQLite keeps text as it is given; a flipped bit is no text
+        raise refuse_damaged(path, "a text in it is none") from exc
     except (sqlite3.DatabaseError, OSError) as exc:
         raise _explain(path, exc) from exc
 

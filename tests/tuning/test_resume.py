@@ -87,7 +87,7 @@ def test_training_goes_on_from_the_checkpoint_that_is_whole(
     resumed = make_model(tiny_folder)
     run(resumed, split, tmp_path / "damaged", EVERY_STEP, on_event=events.append)
 
-    assert [event.step for event in events if isinstance(event, StepDone)][0] == goes_on_at
+    assert next(event.step for event in events if isinstance(event, StepDone)) == goes_on_at
     assert any(told in event.text for event in events if isinstance(event, Note))
     expected = read_weights(straight)
     assert all(torch.equal(value, expected[name]) for name, value in read_weights(resumed).items())
