@@ -110,8 +110,8 @@ def soak(
     base = make_base(folder / "small")
     expected = tune_undisturbed(folder, documents, base)
     flow = Flow(folder, documents, base, SETTINGS)
-    clock = _Clock(folder / "clock")
-    flow.daemon.prefix = ["env", f"LD_PRELOAD={shim.build()}", f"FAULT_CLOCK={clock.path}"]
+    clock = Clock(folder / "clock")
+    flow.daemon.prefix = clock.prefix
     campaign = _Campaign(folder, flow, clock, SoakFigures(seed=seed))
     began = time.monotonic()
     flow.daemon.start()
@@ -141,7 +141,7 @@ def draw(seed: int, number: int) -> tuple[str, random.Random]:
     return chance.choices(list(WEIGHTS), list(WEIGHTS.values()))[0], chance
 
 
-class _Clock:
+class Clock:
     """The time of day that the daemon is told: a shift in a page of memory that it shares."""
 
     def __init__(self, path: Path) -> None:
@@ -149,6 +149,11 @@ class _Clock:
         path.write_bytes(bytes(mmap.PAGESIZE))
         with path.open("r+b") as file:
             self._page = mmap.mmap(file.fileno(), mmap.PAGESIZE)
+
+    @property
+    def prefix(self) -> list[str]:
+        """Put in front of a command, it lets it see this clock."""
+        return ["env", f"LD_PRELOAD={shim.build()}", f"FAULT_CLOCK={self.path}"]
 
     def shift(self, seconds: int) -> None:
         """From now on the time of day is this far from the real one."""
@@ -158,7 +163,7 @@ class _Clock:
 class _Campaign:
     """One method a kind of fault; each returns what it did, in words."""
 
-    def __init__(self, folder: Path, flow: Flow, clock: _Clock, figures: SoakFigures) -> None:
+    def __init__(self, folder: Path, flow: Flow, clock: Clock, figures: SoakFigures) -> None:
         self.folder, self.flow, self.clock, self.figures = folder, flow, clock, figures
         self.restarts: list[float] = []
         self.struck = {"daemon": 0, "worker": 0}
