@@ -36,6 +36,15 @@ def _remove_left(path: Path) -> None:
                 left.unlink()
 
 
+def remove_foreign_left(folder: Path) -> None:
+    """Remove what killed writers of safetensors left in a folder that this process has for itself.
+
+    The library writes to `.tmpXXXXXX` beside the file before it renames; as large as the file.
+    """
+    for left in folder.glob(".tmp??????"):
+        left.unlink()
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace a file by this text, durably and at once."""
     with replace_file(path) as temporary:

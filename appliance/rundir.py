@@ -25,7 +25,7 @@ from pydantic import BaseModel
 from appliance import __version__
 from appliance.errors import BusyError, InterruptedRun, ResourceError
 from appliance.events import OnEvent, ShouldStop, StageFinished, StageStarted
-from appliance.files import publish_folder, write_text
+from appliance.files import publish_folder, remove_foreign_left, write_text
 from appliance.values import Value
 
 V = TypeVar("V", bound=Value)
@@ -212,6 +212,8 @@ def _prepare_partial(partial: Path, marker: Path, inputs: str) -> None:
         shutil.rmtree(partial, ignore_errors=True)
         write_text(marker, json.dumps({"inputs": inputs}))
     partial.mkdir(exist_ok=True, mode=0o700)
+    for folder in (partial, *(path for path in partial.rglob("*") if path.is_dir())):
+        remove_foreign_left(folder)
 
 
 def close_to_others() -> None:

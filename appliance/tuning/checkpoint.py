@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from appliance.files import replace_file
+from appliance.files import remove_foreign_left, replace_file
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,6 +87,7 @@ def save_checkpoint(
     tensors["random"] = torch.get_rng_state()
     text = json.dumps(dataclasses.asdict(counters))
     metadata = {"counters": text, "checksum": str(_sum(sorted(tensors.items()), text))}
+    remove_foreign_left(path.parent)
     with replace_file(path) as temporary:
         save_file(tensors, temporary, metadata=metadata)
 

@@ -121,13 +121,11 @@ def measure_daemon(place: Place) -> Row:
 def measure_trainer(place: Place) -> Row:
     """Training is killed, asked to stop, and finds flipped bits in its checkpoints."""
     from tests.faults.shim import find_why_not
-    from tests.faults.trainer_flow import BLOWS, strike_trainer
+    from tests.faults.trainer_flow import strike_trainer
 
     if why_not := find_why_not():
         return {"left_out": why_not}
-    kinds_of_kill = sum(kind.startswith("kill") for kind in BLOWS)
-    blows = place.kills * len(BLOWS) // kinds_of_kill
-    return dataclasses.asdict(strike_trainer(blows=blows, seed=place.seed))
+    return dataclasses.asdict(strike_trainer(kills=place.kills, seed=place.seed))
 
 
 def measure_parser(place: Place) -> Row:

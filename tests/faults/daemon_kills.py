@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.daemon.client import ServiceSilentError
+from appliance.queue.store import Store
 from tests.daemon.service import WAITING, Daemon, write_documents
 
 
@@ -73,9 +74,9 @@ def kill_daemon(folder: Path, *, kills: int, seed: int) -> DaemonKillFigures:
     finally:
         is_over.set()
         client.join()
-        jobs = daemon.client.ask("GET", "/v1/jobs", limit=100_000)["jobs"]
         daemon.kill()
-    there = {job["id"] for job in jobs}
+    with Store.open_reader(daemon.state / "queue.sqlite3") as reader:
+        there = {job.id for job in reader.list_jobs(limit=None)}
     ids = list(acknowledged.values())
     return DaemonKillFigures(
         kills=kills,

@@ -277,6 +277,7 @@ class CheckpointFlow:
 
         torch.set_num_threads(1)
         self.weights = {"a": torch.ones(50, 30), "b": torch.ones(7)}
+        self._make()  # before any fork: an optimizer takes seconds to import what it needs
 
     def prepare(self, folder: Path) -> None:
         self._save(folder, 0)

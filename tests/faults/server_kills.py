@@ -62,13 +62,14 @@ def kill_server(bundle: Path, *, kills: int, seed: int) -> ServerKillFigures:
     server = _Server(bundle)
     expected = {question: server.ask(question) for question in QUESTIONS}
     assert all(is_whole for _, is_whole in expected.values()), "the undisturbed answer is cut"
-    whole_seconds = server.answer_seconds
     server.kill()
     for number in range(kills):
         question = QUESTIONS[number % len(QUESTIONS)]
         server = _Server(bundle)
+        right = expected[question][0]
+        figures.changed += server.ask(question) != expected[question]  # and it is warm now
         figures.longest_start_seconds = max(figures.longest_start_seconds, server.start_seconds)
-        timer = threading.Timer(chance.uniform(0, 1.5 * whole_seconds), server.kill)
+        timer = threading.Timer(chance.uniform(0, 1.5 * server.answer_seconds), server.kill)
         timer.start()
         text, is_whole = server.ask(question)
         timer.join()
@@ -76,7 +77,6 @@ def kill_server(bundle: Path, *, kills: int, seed: int) -> ServerKillFigures:
         figures.kills += 1
         figures.whole += is_whole
         figures.cut += not is_whole
-        right = expected[question][0]
         figures.changed += text != right if is_whole else not right.startswith(text)
     server = _Server(bundle)
     answers = {question: server.ask(question) for question in QUESTIONS}

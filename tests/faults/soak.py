@@ -29,7 +29,7 @@ from tests.faults.trainer_flow import strike_trainer
 
 SETTINGS = "inbox: {enabled: false}\nsilent_seconds: 20\nhang_seconds: 60\n"
 
-BATCH = {"queue": 20, "trainer": 60, "cut-queue": 10, "cut-publisher": 10}
+BATCH = {"queue": 20, "trainer": 40, "cut-queue": 10, "cut-publisher": 10}
 """Faults in one draw of a kind that works on processes of its own."""
 
 WEIGHTS = {
@@ -199,7 +199,7 @@ class _Campaign:
         return f"{found.kills} kills, {found.submitted} orders: {found.lost} lost"
 
     def _strike_trainer(self, chance: random.Random) -> str:
-        found = strike_trainer(blows=BATCH["trainer"], seed=chance.randrange(10**6))
+        found = strike_trainer(kills=BATCH["trainer"], seed=chance.randrange(10**6))
         self.figures.kills += found.kills
         self.figures.call_faults += found.blows - found.by_kind.get("kill", 0)
         self.figures.wrong_weights += found.wrong_weights

@@ -1,6 +1,6 @@
 """The training loop under kills, signals and flipped bits, until every run ends; `strike_trainer`.
 
-    LD_PRELOAD=shim.so python -m tests.faults.trainer_flow FAULTS SEED
+    LD_PRELOAD=shim.so python -m tests.faults.trainer_flow KILLS SEED
 
 One process imports torch; every attempt at a run is a fork of it. Each blow falls at a random
 moment, or at a random call that opens, writes, syncs or renames a file of the run; after some of
@@ -79,15 +79,15 @@ class TrainerFigures:
         return self.wrong_weights + self.failed + self.unnoticed + self.left
 
 
-def strike_trainer(*, blows: int, seed: int) -> TrainerFigures:
+def strike_trainer(*, kills: int, seed: int) -> TrainerFigures:
     """Strike in a process that has the library, and wait for its figures.
 
     Args:
-        blows: how often.
+        kills: how often it is killed; half as many signals and flipped bits come besides.
         seed: of what happens, and when.
     """
     done = subprocess.run(
-        [sys.executable, "-m", __name__, str(blows), str(seed)],
+        [sys.executable, "-m", __name__, str(kills), str(seed)],
         stdout=subprocess.PIPE,
         cwd=ROOT,
         env=shim.preload(),
@@ -96,15 +96,15 @@ def strike_trainer(*, blows: int, seed: int) -> TrainerFigures:
     return TrainerFigures(**json.loads(done.stdout))
 
 
-def main(blows: int, seed: int) -> None:
+def main(kills: int, seed: int) -> None:
     """Strike; the figures as JSON."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(
         prefix="trainer-", dir=shim.choose_place(), ignore_cleanup_errors=True
     ) as folder:
         campaign = _Campaign(Path(folder).resolve(), random.Random(seed))
-        while campaign.figures.blows < blows:
-            campaign.do_run(blows)
+        while campaign.figures.kills < kills:
+            campaign.do_run(kills)
         figures = campaign.figures
     figures.seconds = round(time.monotonic() - began, 1)
     print(json.dumps(dataclasses.asdict(figures)))
@@ -123,11 +123,11 @@ class _Campaign:
         self.expected = rows[-1]["weights"]
 
     def do_run(self, most: int) -> None:
-        """One run to its end; it is left alone when there were `most` blows."""
+        """One run to its end; it is left alone when there were `most` kills."""
         folder = self.folder / f"run-{self.figures.runs}"
         steps: list[int] = []
         while True:
-            is_struck = self.figures.blows < most and self.chance.random() < 0.9
+            is_struck = self.figures.kills < most and self.chance.random() < 0.9
             rows = self._strike(folder) if is_struck else self._attempt(folder, NO_FAULT)
             steps += [row["step"] for row in rows if "step" in row]
             self._note_failure(rows)
