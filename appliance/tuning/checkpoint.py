@@ -157,5 +157,5 @@ def _sum(tensors: Iterable[tuple[str, Tensor]], counters: str) -> int:
     for name, tensor in tensors:
         found = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), found)
         data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        found = zlib.crc32(data.numpy(), found)
+        found = zlib.crc32(data.numpy().data, found)
     return found

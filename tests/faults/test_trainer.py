@@ -10,7 +10,7 @@ from tests.faults import shim
 from tests.faults.trainer_flow import strike_trainer
 
 WHY_NOT = shim.find_why_not()
-KILLS = int(os.environ.get("FAULT_KILLS", "12"))
+KILLS = int(os.environ.get("FAULT_KILLS", "8"))
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
 
