@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 
-@contextmanager
+@contextlib.contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
     """Give a temporary name to write to; on success it becomes `path`, durably and at once."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    _remove_left(path)
     try:
         yield temporary
         sync(temporary)
         temporary.replace(path)
         sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    except BaseException:
+        with contextlib.suppress(OSError):  # a disk that fails would hide why it was not written
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _remove_left(path: Path) -> None:
+    """Remove what processes that were killed left of this file: a checkpoint may be large."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial*"):
+        pid = left.name.removeprefix(f".{path.name}.").partition(".")[0]
+        if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
+            with contextlib.suppress(OSError):
+                left.unlink()
+
+
+def remove_foreign_left(folder: Path) -> None:
+    """Remove what killed writers of safetensors left in a folder that this process has for itself.
+
+    The library writes to `.tmpXXXXXX` beside the file before it renames; as large as the file.
+    """
+    for left in folder.glob(".tmp??????"):
+        left.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -37,7 +59,8 @@ def publish_folder(partial: Path, final: Path) -> None:
     for path in partial.rglob("*"):
         sync(path)
     sync(partial)
-    shutil.rmtree(final, ignore_errors=True)
+    if final.exists():
+        shutil.rmtree(final)
     partial.replace(final)
     sync(final.parent)
 

@@ -59,6 +59,11 @@ class WorkOrder(BaseModel):
     gpu: int | None = None
 
 
+DIGITS = 10
+"""Of the name of a run. With 6 of them, two of 10,750 different orders of a campaign had the name
+of another one and were given its job; with 10, a million runs have half a pair among them."""
+
+
 def name_run(documents: Path, base: str | None, recipe: Recipe, kind: JobKind = "tune") -> str:
     """The same request always has the same name: that is how a killed job is found again.
 
@@ -73,7 +78,7 @@ def name_run(documents: Path, base: str | None, recipe: Recipe, kind: JobKind = 
         body = f"{kind}\n{body}"
     digest = hashlib.sha256(body.encode()).hexdigest()
     label = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.name).strip("-")[:32] or "documents"
-    return f"{label}-{digest[:6]}"
+    return f"{label}-{digest[:DIGITS]}"
 
 
 def choose_kind(recipe: Recipe) -> JobKind:

@@ -25,7 +25,7 @@ from pydantic import BaseModel
 from appliance import __version__
 from appliance.errors import BusyError, InterruptedRun, ResourceError
 from appliance.events import OnEvent, ShouldStop, StageFinished, StageStarted
-from appliance.files import publish_folder, write_text
+from appliance.files import publish_folder, remove_foreign_left, write_text
 from appliance.values import Value
 
 V = TypeVar("V", bound=Value)
@@ -128,9 +128,11 @@ class RunDir:
         kind: type[V] = typing.get_type_hints(function)["return"]
         final, partial = self.path / name, self.path / f"{name}.partial"
         receipt_file = self.path / "receipts" / f"{name}.json"
+        marker = self.path / "receipts" / f"{name}.started.json"
         restored = _restore(receipt_file, inputs, kind) if final.is_dir() else None
         if restored is not None:
             value, seconds = restored
+            marker.unlink(missing_ok=True)  # of an attempt that was killed behind its receipt
             self.seconds[name] = seconds
             self.on_event(StageFinished(stage=name, seconds=seconds, restored=True))
             return value
@@ -138,7 +140,6 @@ class RunDir:
             raise InterruptedRun(
                 f"stopped before stage {name}", fix="run the same command again: it goes on"
             )
-        marker = self.path / "receipts" / f"{name}.started.json"
         _prepare_partial(partial, marker, inputs)
         self.on_event(StageStarted(stage=name))
         started = time.perf_counter()
@@ -211,6 +212,8 @@ def _prepare_partial(partial: Path, marker: Path, inputs: str) -> None:
         shutil.rmtree(partial, ignore_errors=True)
         write_text(marker, json.dumps({"inputs": inputs}))
     partial.mkdir(exist_ok=True, mode=0o700)
+    for folder in (partial, *(path for path in partial.rglob("*") if path.is_dir())):
+        remove_foreign_left(folder)
 
 
 def close_to_others() -> None:

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import os
-import shutil
 import signal
 import stat
 import sys
@@ -21,13 +19,7 @@ import time
 import traceback
 from pathlib import Path
 
-from appliance.errors import (
-    ApplianceError,
-    DiskFullError,
-    InterruptedRun,
-    ResourceError,
-    find_error,
-)
+from appliance.errors import ApplianceError, InterruptedRun, find_error
 from appliance.events import (
     Alive,
     Event,
@@ -39,11 +31,11 @@ from appliance.events import (
     encode_event,
     write_events_to,
 )
+from appliance.failures import describe_failure
 from appliance.files import write_text
 from appliance.jobs import REQUEST, STOP, JobRequest, WorkOrder
 from appliance.offline import go_offline
 from appliance.rundir import RunDir, close_to_others
-from appliance.units import format_bytes
 
 PR_SET_PDEATHSIG = 1
 """From <linux/prctl.h>: the signal a process gets when its parent dies."""
@@ -70,7 +62,7 @@ def main() -> int:
     try:
         failure = _run(order.request, send, stop)
     except ApplianceError as exc:  # the run folder itself cannot be used
-        failure = _describe_error(exc)
+        failure = describe_failure(exc, Path(order.request.run))
     if failure is None:
         return 0
     send(failure)
@@ -96,16 +88,8 @@ def _run(request: JobRequest, send: OnEvent, stop: threading.Event) -> Failed | 
         keep(finished)
         _write_report(run.path, send)
         send(finished)
-    except ApplianceError as exc:
-        failure = _describe_error(exc)
-    except OSError as exc:
-        failure = _describe_file_error(exc, run.path)
     except Exception as exc:
-        failure = (
-            _describe_memory_error(exc)
-            or _describe_full_disk(exc, run.path)
-            or _describe_fault(exc, run.path)
-        )
+        failure = describe_failure(exc, run.path)
     finally:
         run.close()
     if failure is not None:
@@ -170,63 +154,6 @@ def _count_seconds() -> float:
             used = child.cpu_times()
             seconds += used.user + used.system
     return seconds
-
-
-def _describe_error(exc: ApplianceError) -> Failed:
-    return Failed(error=type(exc).__name__, what=exc.what, why=exc.why, fix=exc.fix)
-
-
-def _describe_file_error(exc: OSError, run: Path) -> Failed:
-    if exc.errno == errno.ENOSPC:
-        return _describe_full_disk(exc, run) or _describe_fault(exc, run)
-    name = Path(exc.filename).name if isinstance(exc.filename, str) else ""
-    return Failed(
-        what=f"cannot use {name or 'a file of the run'}",
-        why=exc.strerror or type(exc).__name__,
-        fix="free disk space or mend permissions; run the same command again",
-        error=ResourceError.__name__,
-    )
-
-
-def _describe_memory_error(exc: Exception) -> Failed | None:
-    """Out of memory, as Python, torch's CPU allocator and CUDA say it; None for anything else."""
-    text = str(exc).lower()
-    refusals = ("can't allocate memory", "out of memory")
-    is_torch = isinstance(exc, RuntimeError) and any(words in text for words in refusals)
-    if not isinstance(exc, MemoryError) and not is_torch:
-        return None
-    return Failed(
-        what="out of memory",
-        why="the machine refused more memory than the job already has",
-        fix="close other programs, or --set tune.sequence_length=512",
-        error=ResourceError.__name__,
-    )
-
-
-def _describe_full_disk(exc: Exception, run: Path) -> Failed | None:
-    """A full disk, as libraries say it that write files by themselves; None for anything else."""
-    text = str(exc).lower()
-    if not any(words in text for words in ("no space left", "storagefull", "os error 28")):
-        return None
-    free = shutil.disk_usage(run).free
-    return Failed(
-        what="the disk is full",
-        why=f"{format_bytes(free)} are free where the run is written ({run.parent})",
-        fix="free some space and run the same command again: it goes on from its last checkpoint",
-        error=DiskFullError.__name__,
-    )
-
-
-def _describe_fault(exc: Exception, run: Path) -> Failed:
-    """A fault of our own: the traceback goes to a private file, never to the screen."""
-    with contextlib.suppress(OSError):
-        (run / "fault.txt").write_text("".join(traceback.format_exception(exc)))
-    return Failed(
-        what=f"the program failed ({type(exc).__name__})",
-        why=f"a fault of its own; the traceback is in {run / 'fault.txt'}",
-        fix="run the same command again; if it fails again, report it with that file",
-        error=ApplianceError.__name__,
-    )
 
 
 def _take_stdout(debug: bool) -> OnEvent:

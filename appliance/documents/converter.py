@@ -49,6 +49,10 @@ class ConversionFailure:
     is_final: bool = False
 
 
+_DIED = "its reader crashed"
+"""Of a process that ended over a file, for whatever reason."""
+
+
 class Converter:
     """One long-lived converter process, replaced when a file hangs or kills it."""
 
@@ -167,7 +171,19 @@ class Converter:
         )
 
     def _ask(self, request: dict[str, Any], file: int, seconds: float) -> dict[str, Any] | str:
-        """The reply to a request, or in words why there is none."""
+        """The reply to a request, or in words why there is none.
+
+        A process that dies over a file is not always killed by it: whoever runs out of memory is
+        killed, too, and the same file is read well a moment later.
+        """
+        reply = self._ask_once(request, file, seconds)
+        if reply != _DIED:
+            return reply
+        self._kill()
+        os.lseek(file, 0, os.SEEK_SET)
+        return self._ask_once(request, file, seconds)
+
+    def _ask_once(self, request: dict[str, Any], file: int, seconds: float) -> dict[str, Any] | str:
         deadline = time.monotonic() + seconds
         body = json.dumps(request).encode()
         for attempt in range(2):
@@ -179,7 +195,7 @@ class Converter:
             except OSError:  # it ended while nothing was asked of it: only its successor counts
                 self._kill()
                 if attempt:
-                    return "its reader crashed"
+                    return _DIED
         try:
             (length,) = _LENGTH.unpack(self._receive(channel, _LENGTH.size, deadline))
             if length > _MAX_REPLY_BYTES:
@@ -188,8 +204,8 @@ class Converter:
         except TimeoutError:
             return f"reading took longer than {seconds:g} s"
         except (OSError, EOFError, ValueError):
-            return "its reader crashed"
-        return reply if isinstance(reply, dict) else "its reader crashed"
+            return _DIED
+        return reply if isinstance(reply, dict) else _DIED
 
     def _receive(self, channel: socket.socket, length: int, deadline: float) -> bytes:
         parts = bytearray()

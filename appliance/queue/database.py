@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from appliance.errors import QueueError
 from appliance.files import replace_file, sync
+from appliance.queue.checksums import offer_checksums, require_unchanged
 from appliance.queue.faults import refuse_damaged
 
 BUSY_SECONDS = 5.0
@@ -49,6 +50,8 @@ def open_database(path: Path, migrations: tuple[str, ...]) -> sqlite3.Connection
         db.execute("PRAGMA synchronous = FULL")
         _require_whole(db, path)
         migrate(db, path, migrations)
+        offer_checksums(db)
+        require_unchanged(db, path)
         db.execute("PRAGMA foreign_keys = ON")  # not before: a migration may rebuild tables
         sync(path.parent)
     except BaseException:

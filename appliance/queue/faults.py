@@ -28,6 +28,8 @@ def explain_faults(path: Path) -> Iterator[None]:
         yield
     except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
         raise  # a bug of our own
+    except UnicodeDecodeError as exc:  # SQLite keeps text as it is given; a flipped bit is no text
+        raise refuse_damaged(path, "a text in it is none") from exc
     except (sqlite3.DatabaseError, OSError) as exc:
         raise _explain(path, exc) from exc
 
@@ -57,7 +59,11 @@ def _refuse(path: Path, code: int, why: str) -> QueueError:
 def _find_code(exc: Exception) -> int:
     """SQLite's primary code, also of what the operating system refused."""
     if isinstance(exc, OSError):
-        codes = {errno.ENOSPC: sqlite3.SQLITE_FULL, errno.EROFS: sqlite3.SQLITE_READONLY}
+        codes = {
+            errno.ENOSPC: sqlite3.SQLITE_FULL,
+            errno.EROFS: sqlite3.SQLITE_READONLY,
+            errno.EIO: sqlite3.SQLITE_IOERR,
+        }
         return codes.get(exc.errno or 0, sqlite3.SQLITE_CANTOPEN)
     return getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
 

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from appliance.queue import transitions
+from appliance.queue.checksums import SEAL_JOB
 from appliance.queue.database import (
     back_up,
     load_migrations,
@@ -228,12 +229,18 @@ class Store(Reader):
         now = self._clock()
         job = self._read_job("insert_job", now=now, **columns)
         assert job is not None  # RETURNING
+        self._seal(job)
         self._add_event(Change(job=job, kind="submitted", data={"priority": job.priority}), now)
         return job
 
     def _save(self, change: Change, now: float) -> None:
         self._execute("save_job", **encode_job(change.job, now))
+        self._seal(change.job)
         self._add_event(change, now)
+
+    def _seal(self, job: Job) -> None:
+        with explain_faults(self.path):
+            self._db.execute(SEAL_JOB, {"id": job.id})
 
     def _add_event(self, change: Change, now: float) -> None:
         if change.kind is None:

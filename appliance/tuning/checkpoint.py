@@ -1,23 +1,25 @@
 """Checkpoints: one safetensors file that holds all that an interrupted training run needs.
 
 Trainable weights, AdamW's moments, the random state and the counters lie in a single file, so that
-a crash can never leave weights of one step beside moments of another.
+a crash can never leave weights of one step beside moments of another. A checksum over all of it
+tells a checkpoint that a disk or a memory has changed: it is never read as if it were whole.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from appliance.files import replace_file
+from appliance.files import remove_foreign_left, replace_file
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +85,9 @@ def save_checkpoint(
         for key, state in optimizer.state.get(value, {}).items():
             tensors[f"state/{key}/{name}"] = torch.as_tensor(state).contiguous()
     tensors["random"] = torch.get_rng_state()
-    metadata = {"counters": json.dumps(dataclasses.asdict(counters))}
+    text = json.dumps(dataclasses.asdict(counters))
+    metadata = {"counters": text, "checksum": str(_sum(sorted(tensors.items()), text))}
+    remove_foreign_left(path.parent)
     with replace_file(path) as temporary:
         save_file(tensors, temporary, metadata=metadata)
 
@@ -100,6 +104,7 @@ def restore_checkpoint(
 
     Raises:
         ValueError: the checkpoint belongs to other weights.
+        SafetensorError: it is damaged; `find_damage` tells before anything is changed.
     """
     with safe_open(path, framework="pt") as file:
         names = set(file.keys())
@@ -126,3 +131,31 @@ def restore_weights(path: Path, parameters: Mapping[str, Tensor]) -> None:
     with safe_open(path, framework="pt") as file, torch.no_grad():
         for name, value in parameters.items():
             value.copy_(file.get_tensor(f"weight/{name}"))
+
+
+def find_damage(path: Path) -> str:
+    """What is wrong with a checkpoint as a file; "" where it is as it was written."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = ((name, file.get_tensor(name)) for name in sorted(file.keys()))
+            found = _sum(tensors, metadata["counters"])
+    except (OSError, SafetensorError, KeyError, ValueError) as exc:
+        return f"it cannot be read ({type(exc).__name__})"
+    return "" if str(found) == metadata.get("checksum") else "its checksum is another"
+
+
+def _sum(tensors: Iterable[tuple[str, Tensor]], counters: str) -> int:
+    """CRC-32 of names, types, shapes and bytes of all tensors, and of the counters.
+
+    Against what disks and memories do to a file, not against people. Every single flipped bit is
+    found, and every row of them up to 32 bits; a hash would take twice as long.
+
+    Source: 1.2 GB/s, sha256 0.5 GB/s, one shared AVX2 core, 2026-11-23.
+    """
+    found = zlib.crc32(counters.encode())
+    for name, tensor in tensors:
+        found = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), found)
+        data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        found = zlib.crc32(data.numpy().data, found)
+    return found

@@ -68,7 +68,7 @@ def fit(
         ResourceError: memory ran out, on the last rung of the ladder.
         FloatingPointError: training fell ill once more than the schedule allows.
     """
-    run = open_run(model, schedule, folder, measure, ranks)
+    run = open_run(model, schedule, folder, measure, ranks, on_event)
     ladder = ladder or MemoryLadder()
     while not is_over(run.counters, schedule) and not should_stop():
         step = run.counters.step

@@ -52,6 +52,10 @@ class Ranks:
         """Whether any process wants something; all must call."""
         return bool(self.sum(is_wanted)[0])
 
+    def wait(self) -> None:
+        """Go on when all processes have come here."""
+        self.agree(is_wanted=False)
+
     def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Sum the gradients over all processes; one that had no pack adds nought."""
         if self.size == 1:

@@ -12,15 +12,11 @@ from torch import Tensor
 
 from appliance.dataset.pack import Pack
 from appliance.events import CheckpointSaved, OnEvent, StepDone
-from appliance.tuning.checkpoint import (
-    Counters,
-    restore_checkpoint,
-    restore_weights,
-    save_checkpoint,
-)
+from appliance.tuning.checkpoint import Counters, restore_weights, save_checkpoint
 from appliance.tuning.health import RATE_FACTOR, go_back, remember_loss
 from appliance.tuning.optimizer import build_optimizer
 from appliance.tuning.ranks import Ranks
+from appliance.tuning.resume import resume
 from appliance.tuning.schedule import Schedule
 from appliance.tuning.step import CausalModel, count_labels, count_tokens
 
@@ -142,8 +138,9 @@ def open_run(
     folder: Path,
     measure: Callable[[], float],
     ranks: Ranks,
+    on_event: OnEvent,
 ) -> TrainingRun:
-    """A run from the last checkpoint in `folder`, or from the start if there is none.
+    """A run from the last whole checkpoint in `folder`, or from the start if there is none.
 
     One that may go back keeps its start, for the time before its first held-out loss.
     """
@@ -151,7 +148,7 @@ def open_run(
     parameters: dict[str, Tensor] = {name: p for name, p in named if p.requires_grad}
     optimizer = build_optimizer(parameters, schedule)
     latest, best = folder / "latest.safetensors", folder / "best.safetensors"
-    counters = restore_checkpoint(latest, parameters, optimizer) if latest.exists() else Counters()
+    counters = resume(latest, best, parameters, optimizer, on_event, ranks)
     now = measure()
     run = TrainingRun(
         parameters=parameters,

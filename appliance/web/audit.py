@@ -11,6 +11,7 @@ Whoever may write all three files could begin anew: only a head that was kept el
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -126,8 +127,7 @@ class AuditLog:
                     before=last.hash if last else START,
                 )
             )
-            os.write(file.fileno(), (entry.model_dump_json() + "\n").encode())
-            os.fsync(file.fileno())
+            _append(file.fileno(), (entry.model_dump_json() + "\n").encode())
             write_text(self.folder / HEAD, sign_head(entry, key).model_dump_json())
 
     def read(self, *, limit: int, before: int | None = None) -> list[Entry]:
@@ -215,9 +215,10 @@ class AuditLog:
 
     def _read_lines(self) -> list[bytes]:
         try:
-            return (self.folder / LOG).read_bytes().splitlines()
+            body = (self.folder / LOG).read_bytes()
         except FileNotFoundError:
             return []
+        return body[: body.rfind(b"\n") + 1].splitlines()  # a crash may have torn the last one
 
 
 def sign_head(entry: Entry, key: Ed25519PrivateKey) -> Head:
@@ -241,6 +242,24 @@ def _seal(entry: Entry) -> Entry:
 
 _TAIL_BYTES = 4096
 """More than any line has."""
+
+
+def _append(descriptor: int, line: bytes) -> None:
+    """Add a whole line, on the disk when this returns, or nothing.
+
+    Raises:
+        OSError: the disk is full or fails.
+    """
+    size = os.fstat(descriptor).st_size
+    try:
+        left = line
+        while left:  # a disk that fills up takes a part of it, and says so at the next
+            left = left[os.write(descriptor, left) :]
+        os.fsync(descriptor)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, size)
+        raise
 
 
 def _read_last(descriptor: int, path: Path) -> Entry | None:

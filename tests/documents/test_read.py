@@ -193,6 +193,24 @@ def test_converter_replaces_a_process_that_died(docs: Path):
         assert isinstance(ask(converter, docs / "good.md", **options), dict)
 
 
+def test_converter_gives_a_file_whose_reader_was_killed_to_another(docs: Path):
+    killed: list[int] = []
+
+    def kill_first() -> bool:  # asked when the file is with the reader
+        process = converter._process
+        if not killed and process is not None:
+            killed.append(process.pid)
+            process.kill()
+        return False
+
+    options = {"max_bytes": 2**20, "seconds": 20.0, "policy": ScrubPolicy()}
+    with Converter(kill_first) as converter:
+        assert isinstance(ask(converter, docs / "good.md", **options), dict)
+        assert converter._process is not None
+        assert [converter._process.pid] != killed
+    assert len(killed) == 1
+
+
 def test_converter_kills_a_reader_that_hangs(docs: Path, monkeypatch: pytest.MonkeyPatch):
     script = "import time; time.sleep(60)"  # stands for a library in an endless loop
     start = converter_module.subprocess.Popen

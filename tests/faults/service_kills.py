@@ -96,8 +96,8 @@ def kill_service(
     """
     began = time.monotonic()
     documents = write_documents(folder / "documents")
-    expected = _tune_undisturbed(folder, documents, base)
-    flow = _Flow(folder, documents, base)
+    expected = tune_undisturbed(folder, documents, base)
+    flow = Flow(folder, documents, base)
     chance = random.Random(seed)
     restarts: list[float] = []
     counts = {"daemon": 0, "worker": 0}
@@ -106,14 +106,14 @@ def kill_service(
         with flow.ordering():
             for number in range(kills):
                 time.sleep(chance.uniform(0, gap_seconds))
-                for name in _strike(flow, KINDS[number % len(KINDS)], restarts):
+                for name in strike(flow, KINDS[number % len(KINDS)], restarts):
                     counts[name] += 1
         flow.wait_for_the_rest()
         flow.daemon.stop()
     finally:
         if flow.daemon.process is not None and flow.daemon.process.poll() is None:
             flow.daemon.kill()
-    return _judge(
+    return judge(
         flow,
         expected,
         kills=kills,
@@ -131,7 +131,7 @@ def hash_weights(run: Path) -> str:
     return hashlib.sha256(files[0].read_bytes()).hexdigest() if files else ""
 
 
-def _tune_undisturbed(folder: Path, documents: Path, base: Path) -> str:
+def tune_undisturbed(folder: Path, documents: Path, base: Path) -> str:
     options = [part for setting in QUICK for part in ("--set", setting)]
     runs = folder / "undisturbed"
     done = run_appliance(
@@ -141,11 +141,11 @@ def _tune_undisturbed(folder: Path, documents: Path, base: Path) -> str:
     return hash_weights(Path(json.loads(done.stdout)["run"]))
 
 
-def _strike(flow: _Flow, kind: str, restarts: list[float]) -> Iterator[str]:
+def strike(flow: Flow, kind: str, restarts: list[float]) -> Iterator[str]:
     """Kill, and start a dead daemon again; yields who died."""
     daemon = flow.daemon
     if kind != "daemon":
-        pid = _find_worker(flow)
+        pid = find_worker(flow)
         with contextlib.suppress(ProcessLookupError):  # it ended a moment ago
             os.kill(pid, signal.SIGKILL)
             yield "worker"
@@ -158,7 +158,7 @@ def _strike(flow: _Flow, kind: str, restarts: list[float]) -> Iterator[str]:
         restarts.append(time.monotonic() - began)
 
 
-def _find_worker(flow: _Flow) -> int:
+def find_worker(flow: Flow) -> int:
     """A worker; waits while there is none, between two attempts."""
     while not (pids := flow.daemon.list_workers()):
         flow.require_orders()
@@ -166,12 +166,14 @@ def _find_worker(flow: _Flow) -> int:
     return pids[0]
 
 
-class _Flow:
+class Flow:
     """The daemon, and the client that keeps it busy."""
 
-    def __init__(self, folder: Path, documents: Path, base: Path) -> None:
+    def __init__(
+        self, folder: Path, documents: Path, base: Path, settings: str = "inbox: {enabled: false}\n"
+    ) -> None:
         self.folder, self.documents, self.base = folder, documents, base
-        self.daemon = Daemon(folder, "inbox: {enabled: false}\n")
+        self.daemon = Daemon(folder, settings)
         self.acknowledged: dict[str, int] = {}
         self.given_up = 0
         self._is_over = threading.Event()
@@ -234,7 +236,7 @@ class _Flow:
             time.sleep(0.1)
 
 
-def _judge(flow: _Flow, expected: str, **figures) -> ServiceKillFigures:
+def judge(flow: Flow, expected: str, **figures) -> ServiceKillFigures:
     """Hold what lies in queue and runs against what was acknowledged."""
     with Store.open_reader(flow.daemon.state / "queue.sqlite3") as reader:
         jobs = {job.id: job for job in reader.list_jobs(limit=None)}

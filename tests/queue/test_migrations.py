@@ -71,6 +71,30 @@ def test_old_database_is_brought_up_and_a_back_up_is_kept(old, clock, new):
     restored.close()
 
 
+def test_queue_of_the_first_version_is_brought_up_and_its_jobs_go_on(path, clock):
+    """As it was before rows had checksums."""
+    old = open_database_of_version_1(path)
+    old.execute(
+        "INSERT INTO jobs (kind, request, run, owner, label, priority, submitted_at, since)"
+        " VALUES ('tune', '{}', '/run', 0, 'kept', 0, 1.0, 1.0)"
+    )
+    old.close()
+
+    store = Store(path, clock=clock)
+    started = store.start(1, events_from=0)
+    store.close()
+
+    assert started.label == "kept"
+    assert read(path, "SELECT checksum IS NULL FROM jobs") == [(0,)]
+    assert read(path.with_name(f"{path.name}.v1"), "PRAGMA user_version") == [(1,)]
+
+
+def open_database_of_version_1(path):
+    db = sqlite3.connect(path, isolation_level=None)
+    db.executescript(load_migrations()[0] + "PRAGMA user_version = 1;")
+    return db
+
+
 def test_migration_happens_once(old):
     scripts = (*load_migrations(), NEXT)
     open_database(old, scripts).close()

@@ -126,6 +126,15 @@ def test_audit_log_goes_on_after_a_line_that_a_crash_left_torn(log):
     assert log.verify() == 6
 
 
+def test_line_that_a_crash_left_torn_is_no_change(log):
+    whole = log.verify()
+    with (log.folder / "audit.jsonl").open("ab") as file:
+        file.write(b'{"n": 99, "at": 1.0, "wh')
+
+    assert log.verify() == whole
+    assert len(log.read(limit=99)) == whole
+
+
 def test_audit_log_is_closed_to_others(log):
     assert (log.folder / LOG).stat().st_mode & 0o077 == 0
     assert (log.folder / "keys" / "signing.pem").stat().st_mode & 0o077 == 0
