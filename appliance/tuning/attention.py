@@ -56,18 +56,23 @@ def attend_segments(
             enable_gqa=shared,
         )
         return out_BHTK.transpose(1, 2).contiguous(), None
+    # split in the layout in which the products lie: its gradient is one copy, where that of slices
+    # is a full row of noughts for every segment
+    lengths = [end - start for start, end in segments]
+    split = zip(
+        *(part.transpose(1, 2).split(lengths, 1) for part in (query_BHTK, key_BHTK, value_BHTK)),
+        strict=True,
+    )
     parts = [
         F.scaled_dot_product_attention(
-            query_BHTK[:, :, start:end],
-            key_BHTK[:, :, start:end],
-            value_BHTK[:, :, start:end],
+            *(part_BTHK.transpose(1, 2) for part_BTHK in segment),
             is_causal=True,
             scale=scaling,
             enable_gqa=shared,
-        )
-        for start, end in segments
+        ).transpose(1, 2)
+        for segment in split
     ]
-    return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
+    return torch.cat(parts, dim=1).contiguous(), None
 
 
 def _mask_for_generation(*args: Any, **kwargs: Any) -> torch.Tensor | None:

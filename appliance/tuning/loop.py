@@ -73,6 +73,7 @@ class Schedule:
         checkpoint_seconds: time between checkpoints.
         stop_after_worse: held-out losses in a row without a new best that end the run; 0 for never.
         embedding_rate: learning rate of embeddings and head, as a share of the others'.
+        lora_b_rate: learning rate of B in low-rank updates, as a multiple of A's.
         num_returns: times a run that falls ill may go back to its last good checkpoint; at 0 only a
             loss that is no number ends it, and jumps are not looked for.
     """
@@ -88,6 +89,7 @@ class Schedule:
     checkpoint_seconds: float = 60.0
     stop_after_worse: int = 0
     embedding_rate: float = 1.0
+    lora_b_rate: float = 1.0
     num_returns: int = 0
 
     def rate_at(self, step: int) -> float:
@@ -268,14 +270,16 @@ def _hold_out(
 
 
 def build_optimizer(parameters: Mapping[str, Tensor], schedule: Schedule) -> torch.optim.AdamW:
-    """AdamW over the trainable weights; vectors are not decayed, embeddings have their own rate.
+    """AdamW over the trainable weights; vectors are not decayed, some have their own rate.
 
-    Source: Loshchilov & Hutter 2019, arXiv:1711.05101.
+    Source: Loshchilov & Hutter 2019, arXiv:1711.05101; a rate of its own for B: LoRA+, Hayou et al.
+    2024, arXiv:2402.12354.
     """
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, value in parameters.items():
         decay = schedule.weight_decay if value.ndim >= 2 else 0.0
         share = schedule.embedding_rate if _is_embedding(name) else 1.0
+        share = schedule.lora_b_rate if "lora_B" in name else share
         groups.setdefault((decay, share), []).append(value)
     return torch.optim.AdamW(
         [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 import torch
 
@@ -16,6 +17,7 @@ from appliance.recipe import TuneRecipe
 from appliance.rundir import StageFolder
 from appliance.tuning.checkpoint import Counters
 from appliance.tuning.drift import CHECK_TOKENS, GeneralText
+from appliance.tuning.fused import fuse
 from appliance.tuning.hidden_cache import count_cached_bytes, keep_hidden_states
 from appliance.tuning.loop import Batches, CausalModel, Schedule, fit, measure_loss
 from appliance.tuning.memory import read_peak, reset_peak
@@ -103,8 +105,9 @@ def learn(
         return_freed_memory()
     torch.set_num_threads(plan.threads)
     torch.use_deterministic_algorithms(plan.device == "cpu")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # it would clear every fresh block
     held_out = _read_held_out(open_token_file(stage.open(dataset.valid.folder)), plan)
-    model = prepare_model(spec, plan, recipe.seed)
+    model = replace(prepare_model(spec, plan, recipe.seed), noise=recipe.embedding_noise)
     reset_peak(plan.device)  # pages of the base's file are no demand: the kernel takes them back
     batches = open_batches(model)
     general = _open_general(model, dataset, plan, recipe, stage)
@@ -115,6 +118,7 @@ def learn(
         lr = choose_rate(trials)
         num_steps = plan.num_epochs * batches.steps_per_epoch
         schedule = _plan_schedule(num_steps, lr, recipe, embedding_rate)
+        torch.manual_seed(recipe.seed)  # the same whether rates were tried in this process or not
         counters = _train(reader, batches, schedule, held_out, general, stage)
         cached_bytes = count_cached_bytes(reader)
     peak_memory = read_peak(plan.device)
@@ -152,8 +156,11 @@ def _open_reader(
     recipe: TuneRecipe,
     stage: StageFolder,
 ) -> AbstractContextManager[CausalModel]:
-    """The model, with its trunk cached where all packs are known and an adapter stands on it."""
-    if not isinstance(batches, PackedBatches):
+    """The model, with its trunk cached where all packs are known and an adapter stands on it.
+
+    Noise on the embeddings is another in every epoch, so nothing can be kept.
+    """
+    if not isinstance(batches, PackedBatches) or recipe.embedding_noise:
         return nullcontext(model)
     beside = [*general.held_out, *general.replay.read_all()] if general else []
     return keep_hidden_states(
@@ -192,6 +199,8 @@ def _open_general(
 def prepare_model(spec: BaseSpec, plan: TrainPlan, seed: int) -> DecoderModel:
     """The base with new trainable weights on it, in training mode."""
     module = METHODS[plan.method].attach(load_for(spec, plan), plan, seed)
+    if plan.method != "full" and plan.compute_dtype == "float32":
+        fuse(module)
     if plan.recompute:
         module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     module.train()
@@ -211,6 +220,7 @@ def _plan_schedule(
         stop_after_worse=3,
         num_returns=NUM_RETURNS,
         embedding_rate=embedding_rate,
+        lora_b_rate=recipe.lora_b_rate,
     )
 
 
