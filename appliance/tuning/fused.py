@@ -78,6 +78,11 @@ def _has_update(module: nn.Module) -> bool:
     )
 
 
+def _is_updated(module: Any) -> bool:
+    """Whether it has a plain update that is switched on and not merged."""
+    return _has_update(module) and not module.disable_adapters and not module.merged
+
+
 def _run_norm(norm: Any, hidden: Tensor) -> Tensor:
     return _Norm.apply(hidden, norm.weight, norm.variance_epsilon)  # type: ignore[no-untyped-call,no-any-return]
 
@@ -127,17 +132,14 @@ def _run_attention(
 
 
 def _run_linear(layer: Any, plain: Any, hidden_BTD: Tensor, *rest: Any, **options: Any) -> Tensor:
-    if layer.disable_adapters or layer.merged:
+    if not _is_updated(layer):
         return plain(hidden_BTD, *rest, **options)  # type: ignore[no-any-return]
     return _project(hidden_BTD, layer)[0]
 
 
 def _project(hidden_BTD: Tensor, *layers: Any) -> Sequence[Tensor]:
     """Outputs of linear layers that read the same; as one operation where all have an update."""
-    is_plain = any(
-        not _has_update(layer) or layer.disable_adapters or layer.merged for layer in layers
-    )
-    if is_plain:
+    if not all(map(_is_updated, layers)):
         return [layer(hidden_BTD) for layer in layers]
     (name,) = layers[0].active_adapters
     downs = [layer.lora_A[name].weight for layer in layers]
