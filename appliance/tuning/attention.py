@@ -59,18 +59,20 @@ def attend_segments(
     # split in the layout in which the products lie: its gradient is one copy, where that of slices
     # is a full row of noughts for every segment
     lengths = [end - start for start, end in segments]
-    split = zip(
-        *(part.transpose(1, 2).split(lengths, 1) for part in (query_BHTK, key_BHTK, value_BHTK)),
-        strict=True,
+    split = (
+        torch.split(heads_BHTK.transpose(1, 2), lengths, 1)
+        for heads_BHTK in (query_BHTK, key_BHTK, value_BHTK)
     )
     parts = [
         F.scaled_dot_product_attention(
-            *(part_BTHK.transpose(1, 2) for part_BTHK in segment),
+            query_BTHK.transpose(1, 2),
+            key_BTHK.transpose(1, 2),
+            value_BTHK.transpose(1, 2),
             is_causal=True,
             scale=scaling,
             enable_gqa=shared,
         ).transpose(1, 2)
-        for segment in split
+        for query_BTHK, key_BTHK, value_BTHK in zip(*split, strict=True)
     ]
     return torch.cat(parts, dim=1).contiguous(), None
 

@@ -64,16 +64,18 @@ def _is_gated(module: Any) -> bool:
     return is_silu and all(hasattr(module, part) for part in parts)
 
 
-def _has_update(module: nn.Module) -> bool:
+def _has_update(module: Any) -> bool:
     """Whether this is a linear layer with one plain low-rank update."""
-    if not isinstance(module, LoraLayer) or not isinstance(module, nn.Module):
+    if not isinstance(module, LoraLayer):
         return False
+    lora_A: Any = module.lora_A
+    dropouts: Any = module.lora_dropout
     names = module.active_adapters
     return (
         len(names) == 1
-        and names[0] in module.lora_A
+        and names[0] in lora_A
         and not module.lora_variant
-        and isinstance(module.lora_dropout[names[0]], nn.Identity)
+        and isinstance(dropouts[names[0]], nn.Identity)
         and isinstance(module.get_base_layer(), nn.Linear)
     )
 
@@ -126,7 +128,8 @@ def _run_attention(
         value_BTHK.transpose(1, 2),
         attention_mask,
         scaling=attention.scaling,
-        segments=options.get("segments"),
+        sliding_window=getattr(attention, "sliding_window", None),
+        **options,
     )
     return attention.o_proj(out_BTHK.flatten(2)), None
 
@@ -152,7 +155,8 @@ def _read_weight(frozen: Any) -> Tensor:
     """Weight of a frozen linear layer, unpacked from NF4 if need be, shape (N, D)."""
     if isinstance(frozen, Linear4bit):
         packed: Any = frozen.weight
-        return dequantize_4bit(packed.data, packed.quant_state)
+        unpacked_ND: Tensor = dequantize_4bit(packed.data, packed.quant_state)
+        return unpacked_ND
     weight_ND: Tensor = frozen.weight
     return weight_ND
 
@@ -169,7 +173,8 @@ class _LowRank(torch.autograd.Function):
         inner_TS = hidden_TD @ torch.cat(downs).t()
         outputs = []
         ranks = [len(down_RD) for down_RD in downs]
-        for layer, up_NR, inner_TR in zip(frozen, ups, inner_TS.split(ranks, 1), strict=True):
+        inners_TR = torch.split(inner_TS, ranks, 1)
+        for layer, up_NR, inner_TR in zip(frozen, ups, inners_TR, strict=True):
             weight_DN = _read_weight(layer).t()
             if layer.bias is None:
                 out_TN = hidden_TD @ weight_DN
@@ -191,7 +196,7 @@ class _LowRank(torch.autograd.Function):
         # the narrow side first: this order is twice as fast as its transpose
         grad_ups = [
             (inner_TR.t() @ grad_TN).t().mul(ctx.scale)
-            for inner_TR, grad_TN in zip(inner_TS.split(ranks, 1), grads_TN, strict=True)
+            for inner_TR, grad_TN in zip(torch.split(inner_TS, ranks, 1), grads_TN, strict=True)
         ]
         grad_inner_TS = torch.cat(
             [grad_TN @ up_NR for grad_TN, up_NR in zip(grads_TN, ups, strict=True)], 1
@@ -216,7 +221,8 @@ class _Norm(torch.autograd.Function):
         length = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True)
         inverse = length.square_().div_(hidden.shape[-1]).add_(epsilon).rsqrt_()
         ctx.save_for_backward(hidden, weight, inverse)
-        return (hidden * inverse).mul_(weight)
+        normed: Tensor = (hidden * inverse).mul_(weight)
+        return normed
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:

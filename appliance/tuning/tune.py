@@ -105,7 +105,8 @@ def learn(
         return_freed_memory()
     torch.set_num_threads(plan.threads)
     torch.use_deterministic_algorithms(plan.device == "cpu")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # it would clear every fresh block
+    # every fresh block would be filled before it is written
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     held_out = _read_held_out(open_token_file(stage.open(dataset.valid.folder)), plan)
     model = replace(prepare_model(spec, plan, recipe.seed), noise=recipe.embedding_noise)
     reset_peak(plan.device)  # pages of the base's file are no demand: the kernel takes them back

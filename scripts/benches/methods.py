@@ -4,9 +4,10 @@
     scripts/bench methods --only qlora --only adapter  some
 
 Each learns from the same packs in the same order, as often as `--epochs` says. Its learning rate is
-the best of three on the validation split with the first seed; the seeds then differ in the initial
-weights and in the order, and what is reported are losses of the test split. Variants that the
-program does not offer are attached here, with PEFT, to know whether it should.
+the best of three or more on the validation split with the first seed: where the lowest or highest
+of them is the best, the next one beyond is tried, too. The seeds then differ in the initial weights
+and in the order, and what is reported are losses of the test split. Variants that the program does
+not offer are attached here, with PEFT, to know whether it should.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,6 +34,8 @@ from appliance.offline import go_offline  # noqa: E402
 
 Row = dict[str, Any]
 LOW_RANK = (3e-3, 9e-3, 2.7e-2)
+MORE_RATES = 3
+"""Rates that are tried beyond a variant's own at most."""
 
 
 @dataclass(frozen=True)
@@ -91,15 +94,27 @@ def main(
         spec, data = open_corpus(find_data() / CORPORA[corpus][0], Path(name))
         for variant in only or VARIANTS:
             way = VARIANTS[variant]
-            tried = [learn(way, rate, 1, epochs, spec, data) for rate in way.rates]
+            tried = find_rate(way, lambda rate, way=way: learn(way, rate, 1, epochs, spec, data))
             best = min(tried, key=lambda run: float(run["valid"]))
             more = [learn(way, best["rate"], n, epochs, spec, data) for n in range(2, seeds + 1)]
-            row = join(variant, way, best, [best, *more], tried)
+            row = join(variant, best, [best, *more], tried)
             rows.append(row)
             click.echo(describe(row))
             if json_file:
                 body = {"machine": describe_machine(), "corpus": corpus, "rows": rows}
                 json_file.write_text(json.dumps(body, indent=1) + "\n")
+
+
+def find_rate(way: Variant, attempt: Callable[[float], Row]) -> list[Row]:
+    """Runs at the variant's rates and beyond, until the best has a worse one on either side."""
+    tried = [attempt(rate) for rate in way.rates]
+    for _ in range(MORE_RATES):
+        tried.sort(key=lambda run: float(run["rate"]))
+        best = min(tried, key=lambda run: float(run["valid"]))
+        if best not in (tried[0], tried[-1]):
+            break
+        tried.append(attempt(best["rate"] * (1 / 3 if best is tried[0] else 3)))
+    return sorted(tried, key=lambda run: float(run["rate"]))
 
 
 def open_corpus(folder: Path, work: Path) -> tuple[Any, Path]:
@@ -199,14 +214,14 @@ def freeze_lower(decoder: Any) -> None:
         layer.requires_grad_(False)
 
 
-def join(name: str, way: Variant, best: Row, runs: list[Row], tried: list[Row]) -> Row:
+def join(name: str, best: Row, runs: list[Row], tried: list[Row]) -> Row:
     """The figures of a variant over its seeds."""
     losses = [run["test"] for run in runs]
     return {
         "variant": name,
         "trained": best["trained"],
         "rate": best["rate"],
-        "is_edge": best["rate"] in (way.rates[0], way.rates[-1]),
+        "is_edge": best in (tried[0], tried[-1]),
         "start": best["start"],
         "test": statistics.mean(losses),
         "spread": max(losses) - min(losses),
