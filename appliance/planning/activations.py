@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 from appliance.planning.passing import FINAL_NORM, PASSING, Family
 from appliance.planning.training import (
-    QUANTIZED,
     Training,
     count_adapted_layers,
     count_layer_norms,
@@ -121,6 +120,11 @@ def learns_head(training: Training) -> bool:
     return training.method == "full" or training.tunes_embeddings
 
 
+def is_gate_fused(spec: BaseSpec, training: Training) -> bool:
+    """Whether the gate of the MLP keeps its two inputs alone (`tuning/fused.py`)."""
+    return training.method != "full" and training.compute_bytes == 4 and not is_fused(spec)
+
+
 def count_head_bytes(spec: BaseSpec, training: Training) -> int:
     """Bytes of the head's matrix in the compute type."""
     return training.compute_bytes * spec.vocab_size * spec.width
@@ -147,7 +151,7 @@ def _count_layer(spec: BaseSpec, training: Training) -> int:
     queries, keys = head_widths(spec)
     width, inner, heads = spec.width, spec.intermediate_width, spec.num_heads
     wide = count_layer_norms(spec) * (width + 1) + heads
-    narrow = 2 * queries + 2 * keys + 3 * inner
+    narrow = 2 * queries + 2 * keys + (2 if is_gate_fused(spec, training) else 3) * inner
     narrow += queries + keys if is_fused(spec) else 0  # the values are a view of all three
     family = find_family(training)
     if family == "bottleneck":
@@ -191,7 +195,7 @@ def _count_passing(spec: BaseSpec, training: Training) -> int:
     key = (find_family(training), size, training.recompute)
     again = _count_layer(spec, training) if training.recompute else 0
     matrix = size * count_widest(spec)
-    matrix += count_widest(spec) // 16 if training.method in QUANTIZED else 0  # scales in fp32
+    matrix += count_widest(spec) // 16 if training.is_quantized else 0  # scales in fp32
     return max(
         tokens
         * (
@@ -202,5 +206,5 @@ def _count_passing(spec: BaseSpec, training: Training) -> int:
         )
         + (matrix if row.has_matrix else 0)
         for row in PASSING[key]
-        if not row.has_matrix or training.method in QUANTIZED or training.method == "full"
+        if not row.has_matrix or training.is_quantized or training.method == "full"
     )

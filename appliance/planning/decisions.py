@@ -13,6 +13,7 @@ from appliance.planning.schedule import (
     count_steps_per_epoch,
 )
 from appliance.planning.speed import RATE_TRIALS
+from appliance.planning.training import QUANTIZED
 from appliance.planning.trunk import count_cache_bytes
 from appliance.recipe import PretrainRecipe, TuneRecipe
 from appliance.units import format_bytes, format_count
@@ -57,6 +58,8 @@ def list_decisions(
         rows.append(_decide_cache(rung, recipe, text, terms))
     if training.kind == "cpu":
         rows.append(_decide_allocator(rung))
+    if training.kind == "cpu" and training.method in QUANTIZED:
+        rows.append(_decide_unpacking(rung))
     return tuple(rows)
 
 
@@ -218,6 +221,18 @@ def _decide_allocator(rung: Rung) -> Decision:
         reason="freed memory goes back at once: less is held, and it is slower"
         if is_returned
         else "there is plenty: freed memory is kept for the next step, which is faster",
+    )
+
+
+def _decide_unpacking(rung: Rung) -> Decision:
+    is_kept = rung.training.keeps_unpacked
+    return Decision(
+        name="keeps_unpacked",
+        value="yes" if is_kept else "no",
+        by="planner",
+        reason="there is plenty: matrices in NF4 are unpacked once, not in every step"
+        if is_kept
+        else "matrices in NF4 are unpacked in every step: less is held, and it is slower",
     )
 
 

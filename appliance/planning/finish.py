@@ -88,6 +88,7 @@ def _write_plan(
         tunes_embeddings=training.tunes_embeddings,
         recompute=training.recompute,
         returns_memory=training.returns_memory,
+        keeps_unpacked=training.keeps_unpacked,
         sequence_length=training.sequence_length,
         packs_per_step=steps.packs_per_step,
         num_epochs=steps.num_epochs,

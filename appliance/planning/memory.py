@@ -12,7 +12,6 @@ import math
 from appliance.planning.activations import Moment, list_moments
 from appliance.planning.calibration import correct_memory
 from appliance.planning.training import (
-    QUANTIZED,
     Training,
     count_embedding,
     count_linear,
@@ -114,7 +113,7 @@ def estimate_weights(spec: BaseSpec, training: Training) -> int:
     """Bytes of the frozen base: decoder matrices in NF4 or plain, the rest in the compute type."""
     linear = count_linear(spec)
     rest = count_embedding(spec) + count_norms(spec)
-    per_weight = NF4_BYTES if training.method in QUANTIZED else training.compute_bytes
+    per_weight = NF4_BYTES if training.is_quantized else training.compute_bytes
     return math.ceil(linear * per_weight) + rest * training.compute_bytes
 
 

@@ -38,7 +38,7 @@ FINAL_NORM: dict[Family, tuple[int, int]] = {
 """Backward pass of the final norm, times D for a token: in fp32, in bfloat16."""
 
 PASSING: dict[tuple[Family, int, bool], tuple[Passing, ...]] = {
-    ("low-rank", 4, False): (Passing(inner=8, rank=-4), Passing(inner=4, rank=-4, has_matrix=True)),
+    ("low-rank", 4, False): (Passing(inner=8, rank=-4), Passing(inner=4, rank=4, has_matrix=True)),
     ("low-rank", 4, True): (
         Passing(width=-4, inner=8, rank=-4),
         Passing(width=-4, inner=4, rank=-4, has_matrix=True),
@@ -51,7 +51,7 @@ PASSING: dict[tuple[Family, int, bool], tuple[Passing, ...]] = {
         Passing(width=8, inner=4, rank=-4),
         Passing(width=-2, rank=-4, has_matrix=True),
     ),
-    ("frozen", 4, False): (Passing(inner=8), Passing(inner=4, has_matrix=True)),
+    ("frozen", 4, False): (Passing(inner=12), Passing(inner=4, has_matrix=True)),
     ("frozen", 4, True): (Passing(width=-4, inner=12), Passing(width=-4, inner=4, has_matrix=True)),
     ("frozen", 2, False): (Passing(width=-2, inner=4), Passing(width=-2, has_matrix=True)),
     ("frozen", 2, True): (Passing(width=-2, inner=4), Passing(width=-2, has_matrix=True)),

@@ -33,8 +33,8 @@ from appliance.values import (
 )
 
 KEEP_MEMORY_SHARE = 0.25
-"""Freed memory is kept for the next step (faster) where a plan that keeps it stays below this part
-of the limit."""
+"""Freed memory is kept for the next step, and the base is kept unpacked (both faster), where a plan
+that keeps it stays below this part of the limit."""
 
 NO_TERMS, NO_TEXT = PlanTerms(), Text()
 
@@ -136,10 +136,16 @@ def measure_rung(
 ) -> Rung:
     """What one way to train needs, how fast it is, and what is missing.
 
-    On the CPU, freed memory is kept only where there is plenty.
+    On the CPU, freed memory and an unpacked base are kept only where there is plenty.
     """
+    plenty = KEEP_MEMORY_SHARE * device.limit_bytes if training.kind == "cpu" else 0
     memory = estimate_memory(spec, training, terms.notes)
-    if training.kind == "cpu" and memory.total_bytes > KEEP_MEMORY_SHARE * device.limit_bytes:
+    if training.is_quantized:
+        unpacked = replace(training, keeps_unpacked=True)
+        larger = estimate_memory(spec, unpacked, terms.notes)
+        if larger.total_bytes <= plenty:
+            training, memory = unpacked, larger
+    if training.kind == "cpu" and memory.total_bytes > plenty:
         training = replace(training, returns_memory=True)
         memory = estimate_memory(spec, training, terms.notes)
     disk_bytes, export_bytes = estimate_disk(spec, training), estimate_export(spec)

@@ -24,6 +24,7 @@ class Training:
         tries_rates: learning rates are tried first, from a copy of what learns.
         mean_example: tokens of an example on the average; attention stays inside an example. 0
             takes a pack as one example.
+        keeps_unpacked: whether matrices in NF4 are unpacked once, when the base is loaded.
         trunk_share: part of the passes in which adapter tuning runs its frozen trunk: less than 1
             where hidden states are kept from the first epoch on (`planning/trunk.py`).
     """
@@ -40,6 +41,7 @@ class Training:
     packs_per_step: int = 2
     tries_rates: bool = False
     mean_example: int = 0
+    keeps_unpacked: bool = False
     trunk_share: float = 1.0
 
     @property
@@ -49,8 +51,8 @@ class Training:
 
     @property
     def is_quantized(self) -> bool:
-        """Whether the base lies in NF4."""
-        return self.method in QUANTIZED
+        """Whether the base lies in NF4 while it is trained."""
+        return self.method in QUANTIZED and not self.keeps_unpacked
 
     @property
     def compute_bytes(self) -> int:

@@ -38,13 +38,13 @@ def place_cache(
     Args:
         spec: the base.
         training: how it is trained.
-        recipe: may forbid it, or name the place.
+        recipe: may forbid it, name the place, or ask for noise, which is another in every epoch.
         train_tokens: of the training split.
         num_epochs: times it is read.
         left_memory_bytes: of RAM, beside what training needs there.
         left_disk_bytes: beside what the run needs.
     """
-    wanted = recipe.cache_hidden_states
+    wanted = "off" if recipe.embedding_noise else recipe.cache_hidden_states
     if training.method != "adapter" or wanted == "off" or not train_tokens:
         return "off"
     if wanted != "auto":

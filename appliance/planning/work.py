@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from appliance.planning.training import (
-    QUANTIZED,
     Training,
     count_adapted_layers,
     count_linear,
@@ -146,7 +145,7 @@ def count_fresh(spec: BaseSpec, training: Training) -> float:
 
 def count_unpacked(spec: BaseSpec, training: Training) -> int:
     """Weights that are unpacked from NF4 for a pack, over all passes."""
-    if training.method not in QUANTIZED:
+    if not training.is_quantized:
         return 0
     linear, again = count_linear(spec), 1 if training.recompute else 0
     if training.method == "adapter":

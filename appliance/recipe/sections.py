@@ -113,6 +113,15 @@ class TuneRecipe(_Section):
         "auto", description="Low-rank update of the head too; auto: when it is small."
     )
     lr: Rate | Literal["auto"] = Field("auto", description="auto: by a probe on held-out text.")
+    lora_b_rate: float = Field(
+        1.0,
+        ge=1,
+        le=64,
+        description="Low-rank updates: learning rate of B, times that of A (LoRA+).",
+    )
+    embedding_noise: float = Field(
+        0.0, ge=0, le=50, description="Noise on embeddings while learning (NEFTune); 5 is usual."
+    )
     epochs: Count | Literal["auto"] = Field("auto", description="auto: more text, fewer epochs.")
     sequence_length: PackTokens | Literal["auto"] = Field("auto", description="Tokens of a pack.")
     threads: Count | Literal["auto"] = Field("auto", description="Processor cores.")

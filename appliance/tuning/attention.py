@@ -69,11 +69,19 @@ def attend_segments(
     how = (attention_mask, scaling, sliding_window, softcap)
     if segments is None:
         out_BHTK = _attend(query_BHTK, key_BHPK, value_BHPK, *how)
-    else:
-        rows = [(slice(None), slice(None), slice(start, end)) for start, end in segments]
-        parts = [_attend(query_BHTK[r], key_BHPK[r], value_BHPK[r], *how) for r in rows]
-        out_BHTK = torch.cat(parts, dim=2)
-    return out_BHTK.transpose(1, 2).contiguous(), None
+        return out_BHTK.transpose(1, 2).contiguous(), None
+    # split in the layout in which the products lie: its gradient is one copy, where that of slices
+    # is a full row of noughts for every segment
+    lengths = [end - start for start, end in segments]
+    split = (
+        torch.split(heads_BHTK.transpose(1, 2), lengths, 1)
+        for heads_BHTK in (query_BHTK, key_BHPK, value_BHPK)
+    )
+    parts = [
+        _attend(*(heads_BTHK.transpose(1, 2) for heads_BTHK in part), *how).transpose(1, 2)
+        for part in zip(*split, strict=True)
+    ]
+    return torch.cat(parts, dim=1).contiguous(), None
 
 
 def make_mask(

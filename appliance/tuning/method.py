@@ -47,12 +47,15 @@ QUANTIZED: frozenset[Method] = frozenset({"qlora", "adapter", "prompt"})
 
 def load_for(spec: BaseSpec, plan: TrainPlan) -> PreTrainedModel:
     """The base as the plan's method wants it, frozen."""
-    return load_base(
+    base = load_base(
         Path(spec.folder),
         quantized=plan.method in QUANTIZED,
         device=plan.device,
         compute_dtype=plan.compute_dtype,
     )
+    if plan.keeps_unpacked:
+        base = base.dequantize().requires_grad_(False)
+    return base
 
 
 def load_tuned(spec: BaseSpec, plan: TrainPlan, weights: Path) -> DecoderModel:

@@ -23,11 +23,13 @@ class DecoderModel:
         module: what owns the parameters.
         decoder: the part that turns ids into final hidden states.
         head: the language-model head, a linear layer without bias.
+        noise: on the embeddings while training (`_add_noise`); 0 for none.
     """
 
     module: PreTrainedModel
     decoder: PreTrainedModel
     head: Any
+    noise: float = 0.0
 
     @property
     def lead_ids(self) -> tuple[int, ...]:
@@ -56,14 +58,35 @@ class DecoderModel:
         if lead_ids:
             pack, kept_T = put_before(pack, lead_ids)
         device = next(self.decoder.parameters()).device
+        ids_1T = torch.from_numpy(pack.token_ids_T)[None].to(device)
+        is_noisy = self.noise and self.module.training
         output = self.decoder(
-            input_ids=torch.from_numpy(pack.token_ids_T)[None].to(device),
+            **(
+                {"inputs_embeds": self._add_noise(ids_1T, pack)}
+                if is_noisy
+                else {"input_ids": ids_1T}
+            ),
             position_ids=torch.from_numpy(pack.positions_T)[None].to(device),
             use_cache=False,
             segments=pack.segments,
         )
         hidden_TD: Tensor = output.last_hidden_state[0]
         return hidden_TD[torch.from_numpy(kept_T).to(device)] if lead_ids else hidden_TD
+
+    def _add_noise(self, ids_1T: Tensor, pack: Pack) -> Tensor:
+        """Embeddings with uniform noise, of the norm that an example's length and width ask for.
+
+        Drawn on the CPU, whose random state lies in every checkpoint.
+
+        Source: NEFTune, Jain et al. 2023, arXiv:2310.05914, algorithm 1.
+        """
+        plain_1TD: Tensor = self.decoder.get_input_embeddings()(ids_1T)
+        lengths_N = torch.tensor([end - start for start, end in pack.segments])
+        scale_T = (self.noise / (lengths_N * plain_1TD.shape[-1]).sqrt()).repeat_interleave(
+            lengths_N
+        )
+        noise_1TD = (torch.rand(plain_1TD.shape) * 2 - 1) * scale_T[:, None]
+        return plain_1TD + noise_1TD.to(plain_1TD)
 
     def read_head(self) -> Tensor:
         """Weight of the head, shape (V, D), with its low-rank update if it has one.

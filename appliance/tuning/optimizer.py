@@ -11,14 +11,16 @@ from appliance.tuning.schedule import Schedule
 
 
 def build_optimizer(parameters: Mapping[str, Tensor], schedule: Schedule) -> torch.optim.AdamW:
-    """AdamW over the trainable weights; vectors are not decayed, embeddings have their own rate.
+    """AdamW over the trainable weights; vectors are not decayed, some have their own rate.
 
-    Source: Loshchilov & Hutter 2019, arXiv:1711.05101.
+    Source: Loshchilov & Hutter 2019, arXiv:1711.05101; a rate of its own for B: LoRA+, Hayou et al.
+    2024, arXiv:2402.12354.
     """
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, value in parameters.items():
         decay = schedule.weight_decay if value.ndim >= 2 else 0.0
         share = schedule.embedding_rate if _is_embedding(name) else 1.0
+        share = schedule.lora_b_rate if "lora_B" in name else share
         groups.setdefault((decay, share), []).append(value)
     return torch.optim.AdamW(
         [

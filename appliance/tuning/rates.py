@@ -78,7 +78,8 @@ def probe_rates(
             stage.on_event(
                 Progress(stage="tune", done=number, total=len(rates), unit="learning rates")
             )
-            schedule = _plan_trial(plan, rate, embedding_rate)
+            schedule = _plan_trial(plan, rate, recipe, embedding_rate)
+            torch.manual_seed(recipe.seed)
             trials += (_try_rate(model, batches, held_out, schedule, stage, ranks, ladder),)
             restore_weights_from(model, start)
     body = {"start_loss": start_loss, "trials": [trial.model_dump() for trial in trials]}
@@ -133,7 +134,9 @@ def restore_weights_from(model: CausalModel, weights: dict[str, Tensor]) -> None
             value.copy_(weights[name])
 
 
-def _plan_trial(plan: TrainPlan, rate: float, embedding_rate: float) -> Schedule:
+def _plan_trial(
+    plan: TrainPlan, rate: float, recipe: TuneRecipe, embedding_rate: float
+) -> Schedule:
     low, high = PROBE_STEPS
     num_steps = min(high, max(low, round(PROBE_SHARE * plan.num_steps)))
     return Schedule(
@@ -142,6 +145,7 @@ def _plan_trial(plan: TrainPlan, rate: float, embedding_rate: float) -> Schedule
         warmup_steps=2,
         decay_steps=num_steps,
         embedding_rate=embedding_rate,
+        lora_b_rate=recipe.lora_b_rate,
     )
 
 

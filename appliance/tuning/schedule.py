@@ -24,6 +24,7 @@ class Schedule:
         checkpoint_seconds: time between checkpoints.
         stop_after_worse: held-out losses in a row without a new best that end the run; 0 for never.
         embedding_rate: learning rate of embeddings and head, as a share of the others'.
+        lora_b_rate: learning rate of B in low-rank updates, as a multiple of A's.
         num_returns: times a run that falls ill may go back to its last good checkpoint; at 0 only a
             loss that is no number ends it, and jumps are not looked for.
     """
@@ -39,6 +40,7 @@ class Schedule:
     checkpoint_seconds: float = 60.0
     stop_after_worse: int = 0
     embedding_rate: float = 1.0
+    lora_b_rate: float = 1.0
     num_returns: int = 0
 
     def rate_at(self, step: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 import torch
 
@@ -16,6 +17,7 @@ from appliance.recipe import TuneRecipe
 from appliance.rundir import StageFolder
 from appliance.tuning.checkpoint import Counters
 from appliance.tuning.drift import CHECK_TOKENS, GeneralText
+from appliance.tuning.fused import fuse
 from appliance.tuning.hidden_cache import count_cached_bytes, keep_hidden_states
 from appliance.tuning.hold import hold_memory
 from appliance.tuning.launch import needs_others, train_together
@@ -112,8 +114,10 @@ def learn(
     torch.set_num_threads(plan.threads)
     torch.use_deterministic_algorithms(plan.device == "cpu")
     ranks = find_ranks()
+    # every fresh block would be filled before it is written
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     held_out = _read_held_out(open_token_file(stage.open(dataset.valid.folder)), plan)
-    model = prepare_model(spec, plan, recipe.seed)
+    model = replace(prepare_model(spec, plan, recipe.seed), noise=recipe.embedding_noise)
     reset_peak(plan.device)  # pages of the base's file are no demand: the kernel takes them back
     batches = open_batches(model)
     general = _open_general(model, dataset, plan, recipe, stage)
@@ -128,6 +132,7 @@ def learn(
         lr = choose_rate(trials)
         num_steps = plan.num_epochs * batches.steps_per_epoch
         schedule = _plan_schedule(num_steps, lr, recipe, embedding_rate)
+        torch.manual_seed(recipe.seed)  # the same whether rates were tried in this process or not
         counters = _train(reader, batches, schedule, held_out, general, stage, ranks, ladder)
         cached_bytes = count_cached_bytes(reader)
     peak_memory = read_peak(plan.device)
@@ -171,9 +176,11 @@ def _open_reader(
 ) -> AbstractContextManager[CausalModel]:
     """The model, with its trunk cached where all packs are known and an adapter stands on it.
 
-    Not with several processes: in another epoch, a pack is another's.
+    Not with several processes: in another epoch, a pack is another's. Nor with noise on the
+    embeddings, which is another in every epoch.
     """
-    if not isinstance(batches, PackedBatches) or find_ranks().size > 1:
+    is_changing = recipe.embedding_noise or find_ranks().size > 1
+    if not isinstance(batches, PackedBatches) or is_changing:
         return nullcontext(model)
     beside = [*general.held_out, *general.replay.read_all()] if general else []
     return keep_hidden_states(
@@ -212,6 +219,8 @@ def _open_general(
 def prepare_model(spec: BaseSpec, plan: TrainPlan, seed: int) -> DecoderModel:
     """The base with new trainable weights on it, in training mode."""
     module = METHODS[plan.method].attach(load_for(spec, plan), plan, seed)
+    if plan.method != "full" and plan.compute_dtype == "float32":
+        fuse(module)
     if plan.recompute:
         compute_twice(module)
     module.train()
@@ -231,6 +240,7 @@ def _plan_schedule(
         stop_after_worse=3,
         num_returns=NUM_RETURNS,
         embedding_rate=embedding_rate,
+        lora_b_rate=recipe.lora_b_rate,
     )
 
 

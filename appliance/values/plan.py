@@ -107,6 +107,8 @@ class TrainPlan(Value):
         recompute: whether activations are computed twice to save memory.
         returns_memory: whether freed memory goes back to the system at once (CPU): several times
             less is held, at fewer tokens a second (a tenth to a third).
+        keeps_unpacked: whether the matrices of a base in NF4 are unpacked once and held so (CPU):
+            the same numbers in eight times the memory, and nothing is unpacked in a step.
         sequence_length: tokens of a pack: the micro-batch.
         packs_per_step: packs whose gradients make one optimizer update.
         num_epochs: times the training split is read at most.
@@ -132,6 +134,7 @@ class TrainPlan(Value):
     tunes_embeddings: bool = False
     recompute: bool
     returns_memory: bool = False
+    keeps_unpacked: bool = False
     sequence_length: int
     packs_per_step: int
     num_epochs: int

@@ -44,6 +44,7 @@ class Setting:
     head: bool = False
     rank: int = 16
     returns_memory: bool = True
+    keeps_unpacked: bool = False
     threads: int = 1
     goal: str = "memory"
 
@@ -67,6 +68,7 @@ def make_training(setting: Setting) -> Any:
         tunes_head=setting.head,
         recompute=setting.recompute,
         returns_memory=setting.returns_memory,
+        keeps_unpacked=setting.keeps_unpacked,
         packs_per_step=setting.packs,
         mean_example=setting.tokens // SEGMENTS,
     )
@@ -215,6 +217,7 @@ def _make_plan(setting: Setting, spec: Any) -> Any:
         tunes_head=setting.head,
         recompute=setting.recompute,
         returns_memory=setting.returns_memory,
+        keeps_unpacked=setting.keeps_unpacked,
         sequence_length=setting.tokens,
         packs_per_step=setting.packs,
         num_epochs=1,

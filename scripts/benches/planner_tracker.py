@@ -25,8 +25,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from appliance.planning.training import QUANTIZED, Training
+from appliance.planning.training import Training
 from appliance.tuning.attention import IMPLEMENTATION
+from appliance.tuning.fused import fuse
 from appliance.tuning.loss import sum_cross_entropy
 from appliance.tuning.method import METHODS
 from appliance.tuning.model import DecoderModel, wrap_model
@@ -148,7 +149,7 @@ def _build(spec: BaseSpec, training: Training, fake: FakeTensorMode) -> Any:
     model.set_attn_implementation(IMPLEMENTATION)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    if training.method in QUANTIZED:
+    if training.is_quantized:
         _quantize(model, dtype)
     plan: Any = SimpleNamespace(
         rank=training.rank,
@@ -156,6 +157,8 @@ def _build(spec: BaseSpec, training: Training, fake: FakeTensorMode) -> Any:
         tunes_embeddings=training.tunes_embeddings,
     )
     model = METHODS[training.method].attach(model, plan, 0)
+    if training.method != "full" and training.compute_dtype == "float32":
+        fuse(model)
     if training.recompute:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model.train()

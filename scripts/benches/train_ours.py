@@ -109,6 +109,7 @@ def main(setting: dict[str, Any], folder: Path) -> dict[str, Any]:
         tokens=PACK_TOKENS,
         rank=setting["rank"],
         threads=setting["threads"],
+        keeps_unpacked=True,  # as planned for bases of these sizes wherever there are some GiB
     )
     plan = _make_plan(planned, spec)
     split = write_examples(setting, folder / "examples", spec.vocab_size)

@@ -55,8 +55,8 @@ def test_terms_of_qlora_are_those_of_a_hand_calculation():
     assert estimate.weights_bytes == pytest.approx(0.51587 * linear + 4 * rest, rel=1e-5)
     assert estimate.trainable_bytes == estimate.gradients_bytes == 4 * learned
     assert estimate.optimizer_bytes == 8 * learned
-    # saved by a layer for a token: two norms, queries and keys twice, gate, up and what they make
-    floats = 4 * 256 + 3 * 256 + 2 * 128 + 4 * 704 + 4 + 2 + 7 * 16
+    # saved by a layer for a token: two norms, queries and keys twice, gate, up and their product
+    floats = 4 * 256 + 3 * 256 + 2 * 128 + 3 * 704 + 4 + 2 + 7 * 16
     ends = 4 * 257 + 8 * 64 + 16  # final norm; cosines and sines; ids and labels
     first = 4 * 257  # the input of the lowest norm is not saved
     assert estimate.activations_bytes == 1024 * (4 * 4 * floats - first + ends)

@@ -160,6 +160,15 @@ def test_freed_memory_is_given_back_where_memory_is_short():
     assert made.memory.total_bytes < plan().memory.total_bytes
 
 
+def test_base_is_kept_unpacked_where_there_is_plenty_of_memory():
+    made, tight = plan(), plan(hardware=make_hardware(1))
+    assert made.keeps_unpacked and not tight.keeps_unpacked
+    assert "plenty" in decided(made, "keeps_unpacked").reason
+    linear, rest = 2_949_120, 2 * 8192 * 256 + 9 * 256
+    assert made.memory.weights_bytes == 4 * (linear + rest)
+    assert not plan(recipe=TuneRecipe(method="lora")).keeps_unpacked
+
+
 def test_activations_are_recomputed_before_packs_get_shorter():
     only = make_tight("qlora", 1024, recompute=True)
     made = plan(hardware=only, dataset=make_dataset(longest=1000))
@@ -333,6 +342,7 @@ def test_every_value_of_a_plan_says_who_decided_it():
         "tune.lr",
         "tune.threads",
         "returns_memory",
+        "keeps_unpacked",
     ]
 
 

@@ -5,6 +5,7 @@ methods, attention, loss and optimizer under fake tensors.
 """
 
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.planning.machines import make_spec
 CASES = [
     # model_type, tied, method, recompute, compute_dtype, packs, tunes_head
     ("llama", False, "qlora", False, "float32", 2, True),
+    ("qwen3", True, "qlora", True, "float32", 2, False),
     ("qwen3", True, "qlora", True, "bfloat16", 2, False),
     ("qwen3", True, "lora", False, "bfloat16", 1, False),
     ("llama", False, "adapter", False, "float32", 1, False),
@@ -53,10 +55,11 @@ def make_small(model_type: str, tied: bool):
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # of transformers, about checkpointing
 @pytest.mark.parametrize(
-    ("model_type", "tied", "method", "recompute", "dtype", "packs", "tunes_head"), CASES
+    ("model_type", "tied", "method", "recompute", "dtype", "packs", "tunes_head", "is_unpacked"),
+    [(*case, False) for case in CASES] + [(*CASES[0], True)],
 )
 def test_closed_form_is_what_the_tracker_counts(
-    tracker, model_type, tied, method, recompute, dtype, packs, tunes_head
+    tracker, model_type, tied, method, recompute, dtype, packs, tunes_head, is_unpacked
 ):
     spec = make_small(model_type, tied)
     training = Training(
@@ -67,5 +70,7 @@ def test_closed_form_is_what_the_tracker_counts(
         packs_per_step=packs,
         tunes_head=tunes_head,
     )
+    if is_unpacked:
+        training = replace(training, keeps_unpacked=True)
     planned, tracked = tracker.plan_peak(spec, training), tracker.track_peak(spec, training)
     assert planned == pytest.approx(tracked, rel=0.02)
