@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from appliance.dataset.origins import ORIGINS
 from appliance.dataset.questions import Candidate
@@ -166,7 +166,7 @@ class DatasetWriter:
             (self._folder / name).unlink(missing_ok=True)
         return candidates, sources
 
-    def _read(self, name: str) -> list[dict[str, str]]:
+    def _read(self, name: str) -> list[Any]:
         with (self._folder / name).open("rb") as lines:
             return [json.loads(line) for line in lines]
 

@@ -16,6 +16,7 @@ from appliance.recipe.sections import (
     ExportRecipe,
     PretrainRecipe,
     Recipe,
+    ShapeRecipe,
     TuneRecipe,
 )
 
@@ -30,6 +31,7 @@ __all__ = [
     "ExportRecipe",
     "PretrainRecipe",
     "Recipe",
+    "ShapeRecipe",
     "TuneRecipe",
     "list_keys",
     "load_recipe",

@@ -78,8 +78,10 @@ def attend_segments(
         for heads_BHTK in (query_BHTK, key_BHPK, value_BHPK)
     )
     parts = [
-        _attend(*(heads_BTHK.transpose(1, 2) for heads_BTHK in part), *how).transpose(1, 2)
-        for part in zip(*split, strict=True)
+        _attend(
+            query_BTHK.transpose(1, 2), key_BTHK.transpose(1, 2), value_BTHK.transpose(1, 2), *how
+        ).transpose(1, 2)
+        for query_BTHK, key_BTHK, value_BTHK in zip(*split, strict=True)
     ]
     return torch.cat(parts, dim=1).contiguous(), None
 

@@ -106,8 +106,8 @@ def run_trial(trial: Trial, train: list[str], held_out: list[str], seconds: floa
 
     from appliance.dataset.tokens import Example, write_token_file
     from appliance.dataset.windows import WindowBatches, count_windows, read_window
-    from appliance.tuning.step import measure_loss, sum_pack_loss
     from appliance.tuning.model import wrap_model
+    from appliance.tuning.step import measure_loss, sum_pack_loss
 
     tokenizer, module = make_model(trial, train)
     model = wrap_model(module)

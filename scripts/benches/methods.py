@@ -143,7 +143,9 @@ def learn(way: Variant, rate: float, seed: int, epochs: int, spec: Any, data: Pa
     from appliance.dataset.tokens import open_token_file
     from appliance.events import ignore_event
     from appliance.tuning import method, tune
-    from appliance.tuning.loop import Schedule, fit, measure_loss
+    from appliance.tuning.loop import fit
+    from appliance.tuning.schedule import Schedule
+    from appliance.tuning.step import measure_loss
 
     setting = Setting(
         base="14 M", method=way.method, tokens=512, rank=way.rank, head=way.head,

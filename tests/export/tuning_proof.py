@@ -12,15 +12,15 @@ from proof import StockScorer, make_examples, make_text
 from transformers import AutoModelForCausalLM
 
 from appliance.dataset.pack import IGNORED, build_pack
-from appliance.evaluation.answers import generate_answers
 from appliance.evaluation.likelihood import score_options
 from appliance.export.compare import RungComparison, compare
 from appliance.export.merge import write_merged
 from appliance.export.scorers import TorchScorer
+from appliance.tuning.generate import generate
 from appliance.tuning.load import load_base
-from appliance.tuning.step import sum_pack_loss
 from appliance.tuning.method import METHODS
 from appliance.tuning.model import wrap_model
+from appliance.tuning.step import sum_pack_loss
 from tests.tuning.conftest import make_plan
 
 LENGTHS = [90, 40, 100]
@@ -73,7 +73,7 @@ def measure_options(stock: torch.nn.Module, base: Path) -> float:
 
 def answer(base: Path, prompts: list[list[int]], num_tokens: int) -> list[list[int]]:
     """Greedy answers as the evaluation takes them: prompts padded on the left, with a cache."""
-    return generate_answers(wrap_model(load_plain(base)), prompts, num_tokens, None)
+    return generate(load_plain(base), prompts, num_tokens, None)
 
 
 def measure_merge(method: str, base: Path, folder: Path, sample) -> RungComparison:

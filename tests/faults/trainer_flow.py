@@ -316,7 +316,7 @@ class _Trainer:
             os._exit(0)
 
     def _schedule(self):
-        from appliance.tuning.loop import Schedule
+        from appliance.tuning.schedule import Schedule
 
         return Schedule(
             num_steps=NUM_STEPS,

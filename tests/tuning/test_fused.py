@@ -14,9 +14,9 @@ from appliance.dataset.pack import build_pack
 from appliance.tuning.attention import IMPLEMENTATION
 from appliance.tuning.fused import fuse
 from appliance.tuning.load import load_base
-from appliance.tuning.loop import sum_pack_loss
 from appliance.tuning.method import METHODS, load_for
 from appliance.tuning.model import wrap_model
+from appliance.tuning.step import sum_pack_loss
 from tests.tuning.conftest import VOCAB, make_plan
 
 CONFIGS = {"llama": LlamaConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config}

@@ -11,9 +11,11 @@ from appliance.events import StepDone, ignore_event
 from appliance.recipe import TuneRecipe
 from appliance.rundir import StageFolder
 from appliance.tuning.load import load_base
-from appliance.tuning.loop import Schedule, build_optimizer, fit
+from appliance.tuning.loop import fit
 from appliance.tuning.methods import lora
 from appliance.tuning.model import wrap_model
+from appliance.tuning.optimizer import build_optimizer
+from appliance.tuning.schedule import Schedule
 from appliance.tuning.tune import tune
 from tests.tuning.conftest import make_plan
 from tests.tuning.test_tune import job  # noqa: F401  (a fixture)
