@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from semantic_text_splitter import MarkdownSplitter
 
 from appliance.dataset.tokenizer import TextTokenizer
 
@@ -59,20 +58,21 @@ class _Draft:
 def split_blocks(text: str, title: str, tokenizer: TextTokenizer, max_tokens: int) -> list[Block]:
     """Cut a document into blocks of at most `max_tokens`; longer ones are cut at sentences."""
     drafts = _add_paths(_find_drafts(text), text, title)
-    blocks = _close_drafts(drafts, len(text), tokenizer.start_offsets(text))
+    token_starts = tokenizer.start_offsets(text)
+    blocks = _close_drafts(drafts, len(text), token_starts)
     if all(block.num_tokens <= max_tokens for block in blocks):
         return blocks
-    splitter = MarkdownSplitter.from_huggingface_tokenizer(tokenizer.plain, max_tokens)
     pieces: list[_Draft] = []
     for draft, block in zip(drafts, blocks, strict=True):
         if block.num_tokens <= max_tokens:
             pieces.append(draft)
             continue
-        for number, (offset, _) in enumerate(splitter.chunk_indices(text[block.start : block.end])):
+        starts = tokenizer.find_cuts(text[block.start : block.end], max_tokens)
+        for number, offset in enumerate(starts):
             kind: Kind = "text" if number and block.kind != "code" else block.kind
             start = block.start + (offset if number else 0)
             pieces.append(_Draft(kind=kind, start=start, path=draft.path))
-    return _close_drafts(pieces, len(text), tokenizer.start_offsets(text))
+    return _close_drafts(pieces, len(text), token_starts)
 
 
 def is_record(line: str) -> bool:

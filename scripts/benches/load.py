@@ -141,7 +141,7 @@ def fill_history(database: Path, num_jobs: int) -> None:
     """Copies of the last job, as if it had been done so often."""
     with contextlib.closing(sqlite3.connect(database)) as connection, connection:
         columns = [row[1] for row in connection.execute("PRAGMA table_info(jobs)")]
-        names = ", ".join(column for column in columns if column != "id")
+        names = ", ".join(column for column in columns if column not in ("id", "checksum"))
         connection.execute(
             f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
             f"INSERT INTO jobs ({names}) SELECT {names} FROM jobs, n "
