@@ -21,6 +21,21 @@ _CACHE = tempfile.mkdtemp(prefix="appliance-tests-")
 os.environ["XDG_CACHE_HOME"] = _CACHE  # nor what was measured on their machine
 atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 
+
+def _take_own_cores() -> None:
+    """Where tests run at once, each runner and all that it starts keeps to cores of its own.
+
+    Two trainings on the same cores slow each other down many times (docs/decisions/0008).
+    """
+    runner = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
+    num_runners = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    own = sorted(os.sched_getaffinity(0))[int(runner or 0) :: num_runners]
+    if runner and own:
+        os.sched_setaffinity(0, own)
+
+
+_take_own_cores()
+
 ROOT = Path(__file__).resolve().parent.parent
 EMBEDDED = ROOT / "appliance" / "bases" / "embedded"
 

@@ -6,6 +6,7 @@ that it keeps.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from appliance.export.compare import RungComparison
@@ -34,7 +35,8 @@ QUANTIZED_KL = 5e-2
 
 # The loss of several int4 variants lies within 0.01 of fp32 on either side, by chance.
 LOSS_NOISE = 0.01
-"""Differences of loss below this mean nothing, nats per label."""
+"""Differences of loss below this mean nothing, nats per label; on few labels, larger ones neither
+(`_find_noise`)."""
 
 # Training reads several examples in one row, transformers one at a time: the sums are the same in
 # another order. Thirteen families of four layers gave gradients within 2e-6 of each other; without
@@ -73,7 +75,8 @@ def judge_rung(
     gain_kept = (base_loss - loss) / gain if gain > LOSS_NOISE else None
     checks = list_checks(kind, comparison)
     if kind != "same weights":
-        checks.append(_check_gain(gain_kept, min_gain_kept, gain, abs(loss - adapter_loss)))
+        noise = _find_noise(comparison)
+        checks.append(_check_gain(gain_kept, min_gain_kept, gain, abs(loss - adapter_loss), noise))
     faults = [fault for _, fault in checks if fault]
     rung = Rung(
         rung=name,
@@ -111,17 +114,27 @@ def _check_below(name: str, value: float, limit: float) -> tuple[str, str]:
 
 
 def _check_gain(
-    gain_kept: float | None, smallest: float, gain: float, difference: float
+    gain_kept: float | None, smallest: float, gain: float, difference: float, noise: float
 ) -> tuple[str, str]:
     """The check on the gain, or on the loss itself where tuning gained nothing to keep."""
     if gain_kept is None:
         threshold = (
-            f"|loss - adapter loss| <= {LOSS_NOISE:g}, as tuning gained only {gain:.3f} nats"
+            f"|loss - adapter loss| <= {noise:.2g}, as tuning gained only {gain:.3f} nats"
         )
-        kept = difference <= LOSS_NOISE
+        kept = difference <= noise
         return (
             threshold,
-            "" if kept else f"the loss moved by {difference:.4f}, more than {LOSS_NOISE:g}",
+            "" if kept else f"the loss moved by {difference:.4f}, more than {noise:.2g}",
         )
     fault = f"{100 * gain_kept:.1f} % of the gain is kept, must be {100 * smallest:.1f} %"
     return f"gain kept >= {100 * smallest:g} %", "" if gain_kept >= smallest else fault
+
+
+def _find_noise(comparison: RungComparison) -> float:
+    """Difference of loss that says nothing about two models this near, on so few labels.
+
+    Near each other, log-probabilities of a label differ with a variance of twice the KL (its
+    second-order term); their mean over N labels so has sqrt(2 KL / N). Two of these are allowed.
+    """
+    error = math.sqrt(2 * max(0.0, comparison.kl) / comparison.num_positions)
+    return max(LOSS_NOISE, 2 * error)

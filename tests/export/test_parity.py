@@ -275,6 +275,14 @@ def test_judge_rung_gates_on_the_loss_itself_when_tuning_gained_nothing(moved, p
     assert bool(fault) is not passed
 
 
+@pytest.mark.parametrize(("num_positions", "passed"), [(100, True), (10_000, False)])
+def test_judge_rung_allows_what_chance_does_on_few_labels(num_positions, passed):
+    # logits moved at random: 2 sqrt(2 * 0.02 / 100) = 0.04 nats of loss, on 10,000 labels 0.004
+    moved = make_comparison(loss_lower=2.03, kl=0.02, num_positions=num_positions)
+    rung, _ = judge("quantized", moved, base_loss=1.9)
+    assert rung.passed is passed
+
+
 def test_onnx_scorer_refuses_a_graph_that_does_not_load(tmp_path):
     folder = tmp_path / "broken"
     shutil.copytree(get_folder("int4"), folder)
