@@ -9,9 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
+from semantic_text_splitter import MarkdownSplitter
+from tokenizers import Tokenizer
 
 from appliance.dataset.tokenizer import TextTokenizer
 
@@ -67,12 +70,18 @@ def split_blocks(text: str, title: str, tokenizer: TextTokenizer, max_tokens: in
         if block.num_tokens <= max_tokens:
             pieces.append(draft)
             continue
-        starts = tokenizer.find_cuts(text[block.start : block.end], max_tokens)
-        for number, offset in enumerate(starts):
+        splitter = _make_splitter(tokenizer.plain, max_tokens)
+        for number, (offset, _) in enumerate(splitter.chunk_indices(text[block.start : block.end])):
             kind: Kind = "text" if number and block.kind != "code" else block.kind
             start = block.start + (offset if number else 0)
             pieces.append(_Draft(kind=kind, start=start, path=draft.path))
     return _close_drafts(pieces, len(text), token_starts)
+
+
+@lru_cache(maxsize=1)
+def _make_splitter(tokenizer: Tokenizer, max_tokens: int) -> MarkdownSplitter:
+    """One for all documents: each takes 66 ms to make, and 0.35 MB that never come back."""
+    return MarkdownSplitter.from_huggingface_tokenizer(tokenizer, max_tokens)
 
 
 def is_record(line: str) -> bool:

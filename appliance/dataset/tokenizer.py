@@ -9,13 +9,12 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from semantic_text_splitter import MarkdownSplitter
 from tokenizers import Encoding, Tokenizer
 
 from appliance.errors import BaseModelError
@@ -44,9 +43,6 @@ class TextTokenizer:
     eos_token: str
     special_tokens: tuple[str, ...]
     virtual_ids: tuple[int, ...] = ()
-    _splitters: dict[int, MarkdownSplitter] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
 
     def encode(self, texts: Sequence[str]) -> list[Encoding]:
         """Encode plain texts; ids and character offsets, nothing added."""
@@ -62,17 +58,6 @@ class TextTokenizer:
         """First character of every token of a text."""
         (encoding,) = self.encode([text])
         return np.array([start for start, _ in encoding.offsets], dtype=np.int64)
-
-    def find_cuts(self, text: str, max_tokens: int) -> list[int]:
-        """Where pieces of at most so many tokens start, better between paragraphs and sentences.
-
-        Source: making a splitter takes 66 ms and memory that never comes back, November 2026: so
-        there is one for each length.
-        """
-        if max_tokens not in self._splitters:
-            made = MarkdownSplitter.from_huggingface_tokenizer(self.plain, max_tokens)
-            self._splitters[max_tokens] = made
-        return [start for start, _ in self._splitters[max_tokens].chunk_indices(text)]
 
     def disarm(self, text: str) -> str:
         """Break the special tokens that stand in a text: `<|im_end|>` becomes `< |im_end|>`."""

@@ -118,9 +118,7 @@ def _check_gain(
 ) -> tuple[str, str]:
     """The check on the gain, or on the loss itself where tuning gained nothing to keep."""
     if gain_kept is None:
-        threshold = (
-            f"|loss - adapter loss| <= {noise:.2g}, as tuning gained only {gain:.3f} nats"
-        )
+        threshold = f"|loss - adapter loss| <= {noise:.2g}, as tuning gained only {gain:.3f} nats"
         kept = difference <= noise
         return (
             threshold,

@@ -343,6 +343,7 @@ def test_every_value_of_a_plan_says_who_decided_it():
         "tune.threads",
         "returns_memory",
         "keeps_unpacked",
+        "tune.num_processes",
     ]
 
 
