@@ -40,6 +40,7 @@ class Ceiling:
     def __init__(self, model, most, error):
         self.module, self.most, self.error, self._model = model.module, most, error, model
         self.decoder, self.read_head, self.longest = model.decoder, model.read_head, []
+        self.logit_cap = model.logit_cap
 
     def read_hidden(self, pack):
         if self.module.training:
