@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def _take_own_cores() -> None:
     """
     runner = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
     num_runners = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs hear Ctrl-C, whoever started us
     own = sorted(os.sched_getaffinity(0))[int(runner or 0) :: num_runners]
     if runner and own:
         os.sched_setaffinity(0, own)

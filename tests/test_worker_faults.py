@@ -9,8 +9,8 @@ import os
 import stat
 
 from appliance.events import encode_event
+from appliance.failures import describe_failure
 from appliance.rundir import close_to_others
-from appliance.worker import _describe_fault
 
 CANARY = "ptarmigan4482"
 
@@ -25,7 +25,7 @@ def test_crash_report_is_private_and_what_is_told_quotes_nothing(tmp_path):
         close_to_others()
         fail(CANARY)
     except RuntimeError as exc:
-        told = encode_event(_describe_fault(exc, tmp_path))
+        told = encode_event(describe_failure(exc, tmp_path))
     finally:
         os.umask(before)
 

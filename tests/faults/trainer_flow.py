@@ -29,7 +29,7 @@ from tests.faults import shim
 from tests.faults.shim import NO_FAULT, Fault
 
 BLOWS = ("kill", "kill", "kill at a call", "kill at a call", "signal at a call", "bit flip")
-"""What may happen to an attempt, each as likely as the others."""
+"""What may happen to an attempt; each happens once before any happens again."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """SIGTERM and SIGINT ask for an early end; SIGHUP ends it, as for the worker."""
@@ -117,6 +117,7 @@ class _Campaign:
         self.folder, self.chance = folder, chance
         self.trainer = _Trainer(folder / "base")
         self.figures = TrainerFigures()
+        self.blows: list[str] = []
         began = time.monotonic()
         rows = self._attempt(folder / "undisturbed", NO_FAULT)
         self.run_seconds = time.monotonic() - began
@@ -139,7 +140,8 @@ class _Campaign:
         self._judge(folder, rows[-1]["weights"])
 
     def _strike(self, folder: Path) -> list[dict]:
-        kind = self.chance.choice(BLOWS)
+        self.blows = self.blows or self.chance.sample(BLOWS, len(BLOWS))
+        kind = self.blows.pop()
         figures = self.figures
         figures.blows += 1
         figures.by_kind[kind] = figures.by_kind.get(kind, 0) + 1
@@ -157,6 +159,7 @@ class _Campaign:
         rows = self._attempt(folder, self._draw("kill before"))
         changed = self._flip_bit(folder)
         if any("weights" in row for row in rows) or not changed:
+            self.blows.append(kind)  # it fell on nothing: again
             return rows
         more = self._attempt(folder, NO_FAULT)
         is_found = any("damaged" in row.get("note", "") for row in more)
