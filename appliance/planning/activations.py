@@ -122,7 +122,8 @@ def learns_head(training: Training) -> bool:
 
 def is_gate_fused(spec: BaseSpec, training: Training) -> bool:
     """Whether the gate of the MLP keeps its two inputs alone (`tuning/fused.py`)."""
-    return training.method != "full" and training.compute_bytes == 4 and not is_fused(spec)
+    is_silu = not spec.model_type.startswith("gemma")
+    return training.runs_fused and is_silu and not is_fused(spec)
 
 
 def count_head_bytes(spec: BaseSpec, training: Training) -> int:

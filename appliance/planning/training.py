@@ -55,6 +55,11 @@ class Training:
         return self.method in QUANTIZED and not self.keeps_unpacked
 
     @property
+    def runs_fused(self) -> bool:
+        """Whether layers are computed in fewer passes, around a frozen base (`tuning/fused.py`)."""
+        return self.method != "full" and self.compute_bytes == 4
+
+    @property
     def compute_bytes(self) -> int:
         """Bytes of a number in the compute type."""
         return 2 if self.compute_dtype == "bfloat16" else 4

@@ -46,6 +46,13 @@ TRAFFIC: dict[Method, Traffic] = {
 }
 """Of learning, forward and backward; prompt: taken from full, which saves as much."""
 
+FUSED_SHARE = 0.5
+"""What is left of the traffic where layers are fused.
+
+Source: fitted with `FRESH_SHARE` to six measured speeds (14 to 107 M; `scripts/bench planner --only
+time`), one x86-64 core, 2026-11-24.
+"""
+
 OPERATIONS: dict[Method, int] = {
     "qlora": 330,
     "lora": 330,
@@ -59,12 +66,12 @@ from full."""
 FORWARD_OPERATIONS = 110
 """Calls for a layer, forward alone."""
 
-FRESH_SHARE = 0.43
+FRESH_SHARE = 0.28
 """Part of the traffic that goes into memory just taken from the system, where freed memory is given
 back: results of operations that are large enough to be blocks of their own.
 
-Source: page faults of four settings (31 M and 107 M; lora, qlora, adapter; 0.36 to 0.46), one
-x86-64 core, 2026-11-23.
+Source: as `FUSED_SHARE`. Page faults gave 0.36 to 0.46 when fresh blocks were filled before they
+were written.
 """
 
 UPDATE_BYTES = 36
@@ -129,7 +136,7 @@ def count_traffic(spec: BaseSpec, training: Training) -> float:
         total = upper * numbers + (below + again) * forward
     else:
         total = layers * (numbers + (forward if training.recompute else 0))
-    return total * training.compute_bytes
+    return total * training.compute_bytes * (FUSED_SHARE if training.runs_fused else 1.0)
 
 
 def count_fresh(spec: BaseSpec, training: Training) -> float:
