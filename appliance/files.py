@@ -15,7 +15,7 @@ from pathlib import Path
 def replace_file(path: Path) -> Iterator[Path]:
     """Give a temporary name to write to; on success it becomes `path`, durably and at once."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    _remove_left(path)
+    remove_left(path)
     try:
         yield temporary
         sync(temporary)
@@ -27,7 +27,7 @@ def replace_file(path: Path) -> Iterator[Path]:
         raise
 
 
-def _remove_left(path: Path) -> None:
+def remove_left(path: Path) -> None:
     """Remove what processes that were killed left of this file: a checkpoint may be large."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial*"):
         pid = left.name.removeprefix(f".{path.name}.").partition(".")[0]

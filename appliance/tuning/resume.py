@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from appliance.events import Note, OnEvent
-from appliance.files import sync
+from appliance.files import remove_foreign_left, remove_left, sync
 from appliance.tuning.checkpoint import Counters, find_damage, restore_checkpoint
 from appliance.tuning.ranks import ALONE, Ranks
 
@@ -45,6 +45,7 @@ def resume(
         ValueError: the checkpoint belongs to other weights.
     """
     if ranks.is_first:
+        _remove_left(latest, best)
         _drop_damaged(latest, "the latest checkpoint", "goes on from the best one", on_event)
         if _drop_damaged(best, "the best checkpoint", "begins anew", on_event):
             latest.unlink(missing_ok=True)
@@ -61,3 +62,10 @@ def _drop_damaged(path: Path, what: str, follows: str, on_event: OnEvent) -> boo
         sync(path.parent)
         on_event(Note(text=f"{what} is damaged ({damage}); training {follows}"))
     return bool(damage)
+
+
+def _remove_left(*paths: Path) -> None:
+    """Remove what killed writers of checkpoints left: after the last one, no other would do so."""
+    for path in paths:
+        remove_foreign_left(path.parent)
+        remove_left(path)

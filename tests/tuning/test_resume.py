@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import subprocess
 
 import pytest
 import torch
@@ -91,3 +92,17 @@ def test_training_goes_on_from_the_checkpoint_that_is_whole(
     assert any(told in event.text for event in events if isinstance(event, Note))
     expected = read_weights(straight)
     assert all(torch.equal(value, expected[name]) for name, value in read_weights(resumed).items())
+
+
+def test_what_a_killed_writer_of_the_last_checkpoint_left_is_removed(tiny_folder, split, tmp_path):
+    folder = tmp_path / "run"
+    run(make_model(tiny_folder), split, folder, EVERY_STEP)
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left = folder / f".latest.safetensors.{ended.pid}.partial", folder / ".tmpAbCdEf"
+    for path in left:
+        path.write_bytes(b"half of it")
+
+    run(make_model(tiny_folder), split, folder, EVERY_STEP)
+
+    assert [path for path in left if path.exists()] == []
