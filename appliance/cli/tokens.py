@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import click
+
+if TYPE_CHECKING:
+    from appliance.web.tokens import Token
 
 EXAMPLE = """
 \b
 Example:
   appliance tokens create --name "wall display" --scope read
   appliance tokens create --name anna --scope run --days 90
+  appliance tokens create --name "support desk" --scope run --job 12
   appliance tokens revoke anna
 """
 
@@ -51,9 +55,18 @@ def tokens() -> None:
     show_default=True,
     help="Until it ends.",
 )
+@click.option(
+    "--job",
+    "jobs",
+    type=click.IntRange(min=1),
+    multiple=True,
+    help="Open this job and its models alone; repeatable. Without it, all.",
+)
 @state_option
 @json_option
-def create(name: str, scope: str, days: float, state: Path | None, as_json: bool) -> None:
+def create(
+    name: str, scope: str, days: float, jobs: tuple[int, ...], state: Path | None, as_json: bool
+) -> None:
     """Make a token and print it, once."""
     from appliance.cli.output import print_json, print_row
     from appliance.web.audit import AuditLog
@@ -61,13 +74,15 @@ def create(name: str, scope: str, days: float, state: Path | None, as_json: bool
     from appliance.web.tokens import Scope, create_token
 
     folder = find_folder(state)
-    token, secret = create_token(folder, name, cast(Scope, scope), days * DAY_SECONDS, time.time())
+    token, secret = create_token(
+        folder, name, cast(Scope, scope), days * DAY_SECONDS, time.time(), jobs
+    )
     AuditLog(folder).note("terminal", f"create a token for {scope}", token.id)
     if as_json:
         print_json(token.model_dump(exclude={"sha256"}) | {"token": secret})
         return
     print_row("Token", secret)
-    print_row("Scope", f"{scope}, until {_format_day(token.expires_at)}")
+    print_row("Scope", f"{_format_scope(token)}, until {_format_day(token.expires_at)}")
     print_row("Keep it", "it is shown this once; only its hash is kept", to_stderr=True)
 
 
@@ -91,7 +106,7 @@ def list_(state: Path | None, as_json: bool) -> None:
     rows = [
         (
             token.id,
-            token.scope,
+            _format_scope(token),
             _format_day(token.expires_at) + ("" if token.expires_at > now else ", over"),
             token.name,
         )
@@ -114,6 +129,10 @@ def revoke(name: str, state: Path | None) -> None:
     token = revoke_token(folder, name)
     AuditLog(folder).note("terminal", "revoke a token", token.id)
     print_row("Revoked", f"{token.id} · {token.name}")
+
+
+def _format_scope(token: Token) -> str:
+    return f"{token.scope}, job {' '.join(map(str, token.jobs))}" if token.jobs else token.scope
 
 
 def _format_day(moment: float) -> str:

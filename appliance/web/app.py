@@ -30,7 +30,7 @@ from appliance.web.document import make_document
 from appliance.web.events import Followers
 from appliance.web.guard import Door, Guard, Rates
 from appliance.web.jobs import find_models
-from appliance.web.login import HOME, Login
+from appliance.web.login import Login
 from appliance.web.receiving import Receiving
 from appliance.web.refusals import Refusal, explain, explain_fault, refuse
 from appliance.web.rendering import FOLDER, render
@@ -143,7 +143,8 @@ class App:
         return await route.load(self.desk, who, parse(route.ask, request, fields))
 
     async def _go_home(self, request: Request) -> Response:
-        return RedirectResponse(HOME, 303)
+        who = find_visitor(self.desk, request)
+        return RedirectResponse(who.home if who else "/login", 303)
 
     async def _follow(self, request: Request) -> Response:
         who = require_visitor(self.desk, request, "read")

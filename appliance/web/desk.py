@@ -38,11 +38,18 @@ class Visitor:
     Attributes:
         name: as the audit log has it: id of a token, or "link".
         form_secret: of the session; "" for a program that brings a token.
+        jobs: the only ones that are open to them; all where there is none.
     """
 
     name: str
     scope: Scope
     form_secret: str = ""
+    jobs: tuple[int, ...] = ()
+
+    @property
+    def home(self) -> str:
+        """Where they begin."""
+        return f"/jobs/{self.jobs[0]}" if self.jobs else "/jobs"
 
     def may(self, needed: Scope) -> bool:
         """Whether their scope includes another."""

@@ -20,8 +20,6 @@ from appliance.web.requests import (
 from appliance.web.sessions import SESSION_SECONDS
 from appliance.web.tokens import find_token
 
-HOME = "/jobs"
-
 
 class Login:
     """The way in."""
@@ -40,9 +38,8 @@ class Login:
                 await self._desk.do(self._desk.audit.note, "link", "log in")
                 return self._let_in(request, cookie)
             return self._ask(request, "This link was used already, or is too old.", 401)
-        if find_visitor(self._desk, request):
-            return RedirectResponse(HOME, 303)
-        return self._ask(request)
+        who = find_visitor(self._desk, request)
+        return RedirectResponse(who.home, 303) if who else self._ask(request)
 
     async def log_in(self, request: Request) -> Response:
         """Begin a session with a token.
@@ -90,7 +87,7 @@ class Login:
         self._tries.take(request.client.host if request.client else "")
 
     def _let_in(self, request: Request, cookie: str) -> Response:
-        answer = RedirectResponse(HOME, 303)
+        answer = RedirectResponse("/", 303)
         answer.set_cookie(
             find_cookie_name(request),
             cookie,

@@ -94,6 +94,17 @@ def explain_scope(needed: str, held: str) -> Refusal:
     )
 
 
+def explain_jobs(jobs: tuple[int, ...]) -> Refusal:
+    """The token is good, but for other jobs; whether this one is there is not told."""
+    named = ", ".join(map(str, jobs))
+    return refuse(
+        403,
+        "this login opens some jobs alone",
+        why=f"its token was made for {'job' if len(jobs) == 1 else 'jobs'} {named}",
+        fix=f"begin at /jobs/{jobs[0]}",
+    )
+
+
 def explain_fault() -> Refusal:
     """What nobody expected is not described: it may quote what was sent."""
     return refuse(

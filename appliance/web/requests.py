@@ -15,7 +15,13 @@ from starlette.requests import Request
 from appliance.web.asks import Ask
 from appliance.web.desk import Desk, Visitor
 from appliance.web.guard import SAFE_METHODS, is_from_own_page
-from appliance.web.refusals import ask_to_log_in, explain_fields, explain_scope, refuse
+from appliance.web.refusals import (
+    ask_to_log_in,
+    explain_fields,
+    explain_jobs,
+    explain_scope,
+    refuse,
+)
 from appliance.web.tokens import Scope, find_token, list_tokens
 
 A = TypeVar("A", bound=Ask)
@@ -46,16 +52,21 @@ def find_visitor(desk: Desk, request: Request) -> Visitor | None:
     kind, _, secret = request.headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
         token = find_token(desk.folder, secret.strip(), now)
-        return Visitor(name=token.id, scope=token.scope) if token else None
+        return Visitor(name=token.id, scope=token.scope, jobs=token.jobs) if token else None
     session = desk.sessions.find(request.cookies.get(find_cookie_name(request), ""), now)
     if session is None:
         return None
+    jobs: tuple[int, ...] = ()
     if session.token_id:
         held = {token.id: token for token in list_tokens(desk.folder)}
         if session.token_id not in held or held[session.token_id].expires_at <= now:
             return None
+        jobs = held[session.token_id].jobs
     return Visitor(
-        name=session.token_id or "link", scope=session.scope, form_secret=session.form_secret
+        name=session.token_id or "link",
+        scope=session.scope,
+        form_secret=session.form_secret,
+        jobs=jobs,
     )
 
 
@@ -63,13 +74,15 @@ def require_visitor(desk: Desk, request: Request, scope: Scope) -> Visitor:
     """Who asks, if they may.
 
     Raises:
-        Refusal: a stranger, or a scope that is too small.
+        Refusal: a stranger, a scope that is too small, or a job that their token does not open.
     """
     who = find_visitor(desk, request)
     if who is None:
         raise ask_to_log_in()
     if not who.may(scope):
         raise explain_scope(scope, who.scope)
+    if who.jobs and request.path_params.get("id", "") not in list(map(str, who.jobs)):
+        raise explain_jobs(who.jobs)
     return who
 
 

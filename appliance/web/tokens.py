@@ -4,6 +4,8 @@
     run      all of a job, its documents by name, its bundle; start and stop jobs
     admin    the audit log too
 
+One may be bound to some jobs: it opens these, with their models and bundles, and nothing else.
+
 A token is 256 random bits, so that a plain sha256 of it cannot be reversed by guessing.
 """
 
@@ -42,6 +44,7 @@ class Token(Value):
         name: for people.
         sha256: of the whole token, hexadecimal.
         created_at: seconds since 1970; `expires_at` likewise.
+        jobs: numbers of the only jobs that it opens; all where there is none.
     """
 
     id: str
@@ -50,6 +53,7 @@ class Token(Value):
     sha256: str
     created_at: float
     expires_at: float
+    jobs: tuple[int, ...] = ()
 
 
 class _Tokens(Value):
@@ -62,7 +66,7 @@ def has_scope(held: Scope, needed: Scope) -> bool:
 
 
 def create_token(
-    folder: Path, name: str, scope: Scope, seconds: float, now: float
+    folder: Path, name: str, scope: Scope, seconds: float, now: float, jobs: tuple[int, ...] = ()
 ) -> tuple[Token, str]:
     """Make a token.
 
@@ -72,12 +76,14 @@ def create_token(
         scope: what it allows.
         seconds: until it ends.
         now: seconds since 1970.
+        jobs: the only ones that it opens; all where there is none.
 
     Returns:
         What is kept, and the token itself, which is nowhere else.
 
     Raises:
-        UsageError: the name cannot be used, or a token that still holds has it.
+        UsageError: the name cannot be used, or a token that still holds has it; or the scope is
+            more than some jobs.
         ServiceError: the file of tokens cannot be read.
     """
     if _NAME.fullmatch(name) is None:
@@ -95,7 +101,14 @@ def create_token(
         sha256=digest(secret),
         created_at=now,
         expires_at=now + seconds,
+        jobs=tuple(sorted(set(jobs))),
     )
+    if jobs and scope == "admin":
+        raise UsageError(
+            "a token for some jobs cannot have the scope admin",
+            why="the audit log tells of all jobs",
+            fix="--scope run",
+        )
     with _lock(folder):
         held = [each for each in list_tokens(folder) if each.expires_at > now]
         if any(each.name == name for each in held):

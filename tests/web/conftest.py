@@ -104,18 +104,18 @@ def visit(desk):
         portal.portal.call(desk.close)
 
 
-def make_token(desk, scope, *, seconds=3600.0, now=None):
+def make_token(desk, scope, *, seconds=3600.0, now=None, jobs=()):
     """A token of a scope, under a name of its own."""
     import time
 
     moment = time.time() if now is None else now
-    return create_token(desk.folder, os.urandom(4).hex(), scope, seconds, moment)[1]
+    return create_token(desk.folder, os.urandom(4).hex(), scope, seconds, moment, jobs)[1]
 
 
-def log_in(client, desk, scope):
+def log_in(client, desk, scope, *, jobs=()):
     """Begin a session as a browser does; the secret of its forms."""
     answer = client.post(
-        "/login", data={"token": make_token(desk, scope)}, headers={"origin": BASE}
+        "/login", data={"token": make_token(desk, scope, jobs=jobs)}, headers={"origin": BASE}
     )
     assert answer.status_code == 303, answer.text
     (session,) = desk.sessions._sessions.values()

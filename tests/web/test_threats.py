@@ -167,6 +167,31 @@ def test_scope_must_be_large_enough(visit, office, route):
     assert answer.status_code == 403
 
 
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+def test_token_for_a_job_opens_it_alone(visit, desk, office, route):
+    other = make_token(desk, "run", jobs=(office.job + 1,))
+    client = visit(authorization=f"Bearer {other}")
+    path = f"/api{fill(route.path, office.job)}"
+
+    answer = client.request(route.method, path, **({"json": {}} if route.then else {}))
+
+    assert answer.status_code == 403
+
+
+def test_token_for_a_job_opens_its_pages_and_begins_there(visit, desk, office):
+    client = visit()
+    log_in(client, desk, "run", jobs=(office.job,))
+    home = client.get("/").headers["location"]
+    page = client.get(home)
+
+    assert home == f"/jobs/{office.job}"
+    assert (page.status_code, "/models" in page.text) == (200, False)
+    for path in (f"/jobs/{office.job}/documents", f"/api/jobs/{office.job}/bundle"):
+        assert client.get(path).status_code == 200
+    for path in ("/metrics", "/api/openapi.json", "/jobs"):
+        assert client.get(path).status_code == 403
+
+
 @pytest.mark.parametrize("path", ["/jobs/{id}/bundle", "/api/jobs/{id}/bundle"])
 def test_bundle_needs_the_scope_run(visit, office, path):
     assert visit("read").get(fill(path, office.job)).status_code == 403
