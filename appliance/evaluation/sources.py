@@ -15,6 +15,9 @@ from appliance.rundir import StageFolder
 FILE_NAME = "sources.jsonl"
 """In the folder of the stage; private, for folders have names."""
 
+NO_FILE = "(refusals)"
+"""Where questions stand that no document answers: they are from no file."""
+
 
 def keep_sources(
     stage: StageFolder, sources_file: Path, base: ExampleScores, tuned: ExampleScores
@@ -28,16 +31,21 @@ def keep_sources(
         tuned: of the tuned one, on the same examples.
     """
     sources = json.loads(sources_file.read_text(encoding="utf-8"))
-    paths = [PurePosixPath(sources[str(number)]) for number in base.documents_E.tolist()]
-    folders = [path.parts[0] if len(path.parts) > 1 else "." for path in paths]
-    kinds = [path.suffix.lower() or "none" for path in paths]
+    names = [sources.get(str(number)) for number in base.documents_E.tolist()]
+    paths = [PurePosixPath(name) if name else None for name in names]
+    folders = [_name_folder(path) if path else NO_FILE for path in paths]
+    kinds = [path.suffix.lower() or "none" if path else NO_FILE for path in paths]
     rows = [
-        {"group": group, "name": name, **_compare(name, names, base, tuned)}
-        for group, names in (("folder", folders), ("kind", kinds))
-        for name in sorted(set(names))
+        {"group": group, "name": name, **_compare(name, members, base, tuned)}
+        for group, members in (("folder", folders), ("kind", kinds))
+        for name in sorted(set(members))
     ]
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     write_text(stage.folder / FILE_NAME, lines)
+
+
+def _name_folder(path: PurePosixPath) -> str:
+    return path.parts[0] if len(path.parts) > 1 else "."
 
 
 def _compare(

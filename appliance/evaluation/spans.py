@@ -91,6 +91,7 @@ def _read_labels(
         logits_NV = cap_scores((hidden_TD[places_N.to(device)] @ head_VD.t()).float(), cap)
         labels_N = labels_T[places_N].to(device)
         each_N = torch.nn.functional.cross_entropy(logits_NV, labels_N, reduction="none")
-        nats_T[places_N] = each_N.cpu().numpy()
-        hits_T[places_N] = (logits_NV.argmax(dim=1) == labels_N).cpu().numpy()
+        at_N = places_N.numpy()  # NumPy takes a tensor of one element for a number
+        nats_T[at_N] = each_N.cpu().numpy()
+        hits_T[at_N] = (logits_NV.argmax(dim=1) == labels_N).cpu().numpy()
     return nats_T, hits_T

@@ -17,6 +17,7 @@ from appliance.describe import describe_leaks, list_leaks
 from appliance.documents.cache import TextCache
 from appliance.documents.marks import KnownMarks, read_marks
 from appliance.documents.placeholders import make_mark
+from appliance.evaluation import spans
 from appliance.evaluation.exposure import measure_exposure, rank_exposure
 from appliance.evaluation.leaks import measure_recall
 from appliance.evaluation.membership import measure_auc, measure_membership
@@ -87,6 +88,19 @@ def test_memoriser_is_caught_and_an_untrained_model_is_not(
     else:
         assert recall == 0
         assert membership < 0.9
+
+
+def test_a_last_label_that_is_alone_is_read_as_the_others(tiny_folder, tmp_path, monkeypatch):  # noqa: F811
+    """Labels are read some at a time; one may be left over."""
+    split, model = make_noise(tmp_path / "split", 1), load(tiny_folder)
+    num_labels = int(split.count_labels()[0])
+    whole = read_spans(model, split, [0], 128)
+
+    monkeypatch.setattr(spans, "_ROWS", num_labels - 1)
+    parts = read_spans(model, split, [0], 128)
+
+    assert parts.losses_E == pytest.approx(whole.losses_E)
+    assert parts.runs_E.tolist() == whole.runs_E.tolist()
 
 
 def test_losses_of_spans_are_those_of_the_loop(tiny_folder, tmp_path):  # noqa: F811
