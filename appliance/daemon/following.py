@@ -44,7 +44,7 @@ async def read_events(
             block = b""
             if job.token > 0:  # before its first attempt, what lies there is of earlier jobs
                 read = partial(read_block, job, offset, only_attempt=only_attempt)
-                block, offset = await anyio.to_thread.run_sync(read)
+                block, offset, _ = await anyio.to_thread.run_sync(read)
             if block:
                 yield block
             state = json.dumps({"kind": "JobState", **_view_briefly(service, job)}).encode()
@@ -58,8 +58,11 @@ async def read_events(
             await anyio.sleep(FOLLOW_SECONDS)
 
 
-def read_block(job: Job, offset: int, *, only_attempt: bool) -> tuple[bytes, int]:
-    """Whole lines from an offset on, and where they end; an offset below 0 is not known yet."""
+def read_block(job: Job, offset: int, *, only_attempt: bool) -> tuple[bytes, int, bool]:
+    """Whole lines from an offset on, where they end, and whether there may be more behind them.
+
+    An offset below 0 is not known yet.
+    """
     try:
         with (Path(job.run) / "events.jsonl").open("rb") as file:
             if offset < 0:
@@ -69,9 +72,10 @@ def read_block(job: Job, offset: int, *, only_attempt: bool) -> tuple[bytes, int
             file.seek(offset)
             block = file.read(BLOCK_BYTES)
     except FileNotFoundError:
-        return b"", offset
+        return b"", offset, False
+    is_full = len(block) == BLOCK_BYTES
     block = block[: block.rfind(b"\n") + 1]
-    return block, offset + len(block)
+    return block, offset + len(block), is_full and bool(block)
 
 
 def find_first(file: BinaryIO, since: float) -> int:

@@ -45,8 +45,8 @@ def _read_history(service: Service, job: Job, after: int) -> View:
     attempt = service.crew.find_attempt(job.id)
     view = view_job(job, attempt, service.memory.troubles.get(job.id, ""))
     if job.token == 0:  # before its first attempt, what lies there is of earlier jobs
-        return {"job": view, "events": [], "next": after}
-    block, end = read_block(job, after, only_attempt=False)
+        return {"job": view, "events": [], "next": after, "has_more": False}
+    block, end, has_more = read_block(job, after, only_attempt=False)
     events, place = [], end - len(block)
     for line in block.splitlines(keepends=True):
         place += len(line)
@@ -56,7 +56,7 @@ def _read_history(service: Service, job: Job, after: int) -> View:
             continue
         if isinstance(event, dict):
             events.append(event | {"end": place})
-    return {"job": view, "events": events, "next": end}
+    return {"job": view, "events": events, "next": end, "has_more": has_more}
 
 
 async def tell_stages(service: Service, request: Request, job: Job) -> Response:

@@ -40,6 +40,7 @@ def open_tcp_socket(host: str, port: int, *, has_token: bool) -> socket.socket:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
         listening = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # for what it accepts
     except (OSError, UnicodeError, OverflowError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else None
         raise ServiceError(

@@ -159,7 +159,7 @@ class Histories:
                 for event in answer["events"]:
                     history.take(event)
                 history.place = answer["next"]
-                if not answer["events"]:
+                if not answer["has_more"]:
                     return answer["job"], history.draw()
 
 

@@ -14,10 +14,11 @@ import anyio.to_thread
 from appliance.daemon.client import Client
 from appliance.web.audit import AuditLog
 from appliance.web.beside import Beside
-from appliance.web.curves import Histories
+from appliance.web.curves import Curves, Histories
 from appliance.web.machine import MachineLook
 from appliance.web.metrics import Metrics
 from appliance.web.plans import Plans
+from appliance.web.recent import Recent
 from appliance.web.sessions import Sessions
 from appliance.web.tokens import Scope, has_scope
 from appliance.web.uploads import Uploads
@@ -85,6 +86,7 @@ class Desk:
         self.plans = Plans()
         self.uploads = Uploads(folder / "uploads", upload_bytes)
         self.beside = Beside()
+        self.recent = Recent()
         self._threads: anyio.CapacityLimiter | None = None
 
     async def close(self) -> None:
@@ -98,10 +100,31 @@ class Desk:
     ) -> dict[str, Any]:
         """Ask the service, without holding anybody else up.
 
+        What only looks may be answered as it was a moment ago (`recent.py`), and is not to be
+        changed by the one who asked; what was told before a change is never told after it.
+
         Raises:
             ApplianceError: what it answered.
         """
-        return await self.do(partial(self.client.ask, method, path, body, **query))
+        call = partial(self.do, partial(self.client.ask, method, path, body, **query))
+        if path.endswith("/verification"):  # who asks for a check wants it done now
+            return await call()
+        if method == "GET":
+            return await self.recent.find((path, *sorted(query.items())), call)
+        self.recent.forget()
+        try:
+            return await call()
+        finally:
+            self.recent.forget()
+
+    async def read_history(self, job_id: int) -> tuple[dict[str, Any], Curves]:
+        """A job as the service tells it, and its curves; as they were a moment ago, at most.
+
+        Raises:
+            ApplianceError: the service does not know the job, or does not answer.
+        """
+        read = partial(self.do, self.histories.read, job_id)
+        return await self.recent.find(("history", job_id), read)
 
     async def do(self, function: Callable[P, T], /, *arguments: P.args, **options: P.kwargs) -> T:
         """Call something that waits for a disk or the service."""

@@ -10,6 +10,8 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -19,6 +21,7 @@ from appliance.web.asks import JobAsk
 from appliance.web.curves import ask_history
 from appliance.web.desk import Desk, Visitor
 from appliance.web.jobs import read_row
+from appliance.web.recent import Recent
 from appliance.web.refusals import refuse
 from appliance.web.requests import find_visitor
 
@@ -45,6 +48,7 @@ class Followers:
         """Nobody."""
         self._desk = desk
         self._number = 0
+        self._looks = Recent(LOOK_SECONDS / 2)
         self.is_closing = asyncio.Event()
 
     async def follow(self, request: Request, who: Visitor, ask: JobAsk) -> Response:
@@ -77,7 +81,7 @@ class Followers:
             yield "retry: 3000\n\n"
             while not self.is_closing.is_set() and find_visitor(self._desk, request) is not None:
                 try:
-                    answer = await self._desk.do(ask_history, self._desk.client, job_id, place)
+                    answer = await self._look(job_id, place)
                 except ApplianceError:  # the service is away: the browser comes back by itself
                     return
                 place = answer["next"]
@@ -91,13 +95,18 @@ class Followers:
                 if text:
                     spoke = time.monotonic()
                     yield text
-                if not answer["events"]:
+                if not answer["has_more"]:
                     if not row.is_live and row.state != "paused":
                         yield "event: end\ndata: {}\n\n"
                         return
                     await self._wait()
         finally:
             self._count(-1)
+
+    async def _look(self, job_id: int, place: int) -> dict[str, Any]:
+        """Events behind a place; those who stand at the same one get the same answer."""
+        ask = partial(self._desk.do, ask_history, self._desk.client, job_id, place)
+        return await self._looks.find((job_id, place), ask)
 
     async def _wait(self) -> None:
         try:

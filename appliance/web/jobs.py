@@ -60,7 +60,7 @@ async def list_jobs(desk: Desk, who: Visitor, ask: JobsAsk) -> JobList:
 
 async def show_job(desk: Desk, who: Visitor, ask: JobAsk) -> JobPage:
     """One job: its progress, its curves, and what its stages made so far."""
-    view, curves = await desk.do(desk.histories.read, ask.id)
+    view, curves = await desk.read_history(ask.id)
     stages = (await desk.ask("GET", f"/v1/jobs/{ask.id}/stages"))["stages"]
     return make_page(view, curves, stages, who)
 
