@@ -43,4 +43,4 @@ def test_recipe_is_valid_and_opens_with_the_command_that_runs_it(name):
     comment, _, _ = path.read_text().partition("\n\n")
     command = comment.splitlines()[-1]
     assert command.startswith("#   appliance tune ./company_docs --base ")
-    assert command.endswith(f" --recipe recipes/cards/{name}.yaml")
+    assert command.endswith(f" --recipe cards/{name}")

@@ -53,7 +53,7 @@ def test_missing_file_is_named(tmp_path):
     error = fail(tmp_path / "nowhere.yaml")
 
     assert "nowhere.yaml" in error.what
-    assert "recipes/" in error.fix
+    assert "appliance recipes list" in error.fix
 
 
 @pytest.mark.parametrize("text", ["tune: [1, 2", "{", "tune:\n\trank: 8\n"])

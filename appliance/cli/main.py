@@ -19,6 +19,7 @@ VERBS = {
     "assess": "Tell whether a folder is worth tuning on, or a prompt or a search does as well.",
     "tune": "Fine-tune a base model on a folder of documents, prove it, export it.",
     "pretrain": "Let a base model read much plain text of a domain before it is tuned.",
+    "recipes": "List, show, check and write recipes: what a job is told.",
     "documents": "Compare a folder with a run; find the runs that used a file.",
     "plan": "Tell what `tune` would do with a folder, how long it takes, and why.",
     "report": "Tell what came of a run, or what this machine can tune and serve.",

@@ -18,7 +18,11 @@ def job_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
             help="A name (appliance bases list), a model folder, or 'embedded'. "
             "Default: the largest that fits.",
         ),
-        click.option("--recipe", type=click.Path(path_type=Path), help="A recipe file (YAML)."),
+        click.option(
+            "--recipe",
+            type=click.Path(path_type=Path),
+            help="A name (appliance recipes list) or a file.",
+        ),
         click.option(
             "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change one key."
         ),

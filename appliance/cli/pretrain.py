@@ -13,7 +13,7 @@ EXAMPLE = """
 Example:
   appliance pretrain ./all_our_manuals
   appliance pretrain ./all_our_manuals --set pretrain.replay_share=0.1
-  appliance tune ./all_our_manuals --recipe recipes/pretrain-then-tune.yaml
+  appliance tune ./all_our_manuals --recipe pretrain-then-tune
 """
 
 

@@ -4,7 +4,9 @@ A recipe is a YAML file with the sections of `sections.py`; `--set section.key=v
 key. What is left at `auto` is decided by the planner.
 """
 
-from appliance.recipe.load import list_keys, load_recipe
+from appliance.recipe.foreign import ForeignRecipe, read_foreign
+from appliance.recipe.library import ShippedRecipe, find_recipe, list_recipes
+from appliance.recipe.load import find_file, list_keys, load_recipe, make_recipe
 from appliance.recipe.sections import (
     AssessRecipe,
     AuditRecipe,
@@ -29,10 +31,17 @@ __all__ = [
     "DocumentsRecipe",
     "EvaluateRecipe",
     "ExportRecipe",
+    "ForeignRecipe",
     "PretrainRecipe",
     "Recipe",
     "ShapeRecipe",
+    "ShippedRecipe",
     "TuneRecipe",
+    "find_file",
+    "find_recipe",
     "list_keys",
+    "list_recipes",
     "load_recipe",
+    "make_recipe",
+    "read_foreign",
 ]

@@ -14,31 +14,69 @@ import yaml
 from pydantic import ValidationError
 
 from appliance.errors import RecipeError
+from appliance.recipe.library import find_recipe, list_recipes
 from appliance.recipe.sections import Recipe
 
 
 def load_recipe(path: Path | None, settings: tuple[str, ...] = ()) -> Recipe:
     """Read a recipe and apply `--set section.key=value` on top.
 
+    Args:
+        path: a file, or the name of a recipe that ships.
+        settings: as "tune.rank=8".
+
     Raises:
         RecipeError: the file is missing or not YAML, or keys or values are wrong (all of them).
     """
-    tree = _read_yaml(path) if path else {}
+    path = path and find_file(path)
+    tree = read_yaml(path) if path else {}
     if path:
         _read_words(tree, path.parent, within=True)
     for setting in settings:
         _apply_setting(tree, setting)
     _read_words(tree, Path())
+    return make_recipe(tree, str(path) if path else "--set")
+
+
+def make_recipe(tree: dict[str, Any], source: str) -> Recipe:
+    """A recipe from its sections and keys.
+
+    Args:
+        tree: as it was read.
+        source: where it was read, for people.
+
+    Raises:
+        RecipeError: keys or values are wrong (all of them).
+    """
     try:
         return Recipe.model_validate(tree)
     except ValidationError as exc:
         faults = _list_faults(exc)
-        source = str(path) if path else "--set"
         raise RecipeError(
             f"{len(faults)} fault{'s' if len(faults) > 1 else ''} in the recipe ({source})",
             why="; ".join(faults),
             fix="see docs/reference/recipe.md for every key and its values",
         ) from exc
+
+
+def find_file(named: Path) -> Path:
+    """The file of a recipe: one that lies there, or one that ships under this name.
+
+    Raises:
+        RecipeError: there is neither.
+    """
+    if named.exists() and not (named.is_dir() and find_recipe(named.as_posix())):
+        return named
+    shipped = find_recipe(named.as_posix())
+    if shipped:
+        return shipped.path
+    names = [recipe.name for recipe in list_recipes()]
+    near = difflib.get_close_matches(named.stem, names, n=1)
+    raise RecipeError(
+        f"recipe {named} is not there",
+        why="no file and no recipe that ships has this name",
+        fix=f"did you mean --recipe {near[0]}?" if near else "appliance recipes list names those",
+    )
 
 
 def list_keys(settings: tuple[str, ...], base: str | None) -> tuple[str, ...]:
@@ -68,15 +106,14 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A file with one mapping.
+
+    Raises:
+        RecipeError: it is missing, not YAML, or something else.
+    """
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except FileNotFoundError as exc:
-        raise RecipeError(
-            f"recipe {path} is not there",
-            why="no file has this name",
-            fix="name an existing file; shipped recipes lie in recipes/",
-        ) from exc
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
         reason = str(exc).splitlines()[0]
         raise RecipeError(
