@@ -50,7 +50,7 @@ async def begin_plan(desk: Desk, who: Visitor, ask: PlanAsk) -> PlanPage:
         raise BaseModelError(
             "there is no such base model on this machine",
             why="only bases that are here, and can be exported, may be chosen",
-            fix="choose one from the list; appliance bases import FOLDER adds another",
+            fix="choose one from the list; appliance bases add FOLDER adds another",
         )
     page = desk.plans.begin(
         Wish(documents=folder, base=ask.base, upload=upload.id if upload else "")

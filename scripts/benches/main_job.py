@@ -69,7 +69,7 @@ def main(
         rows.append(row)
         checks += list_checks(name, row)
         click.echo(describe_row(row), err=True)
-    body = {"machine": describe_machine(), "rows": rows, "checks": checks}
+    body: Row = {"machine": describe_machine(), "rows": rows, "checks": checks}
     for check in checks:
         mark = "ok    " if check["ok"] else "MISSED"
         click.echo(f"{mark} {check['name']}: {check['value']:.4g} (target {check['target']})")
@@ -152,7 +152,7 @@ def control(run: Path, work: Path) -> None:
     from appliance.recipe import EvaluateRecipe, TuneRecipe
     from appliance.rundir import RunDir
     from appliance.tuning.tune import tune as tune_model
-    from appliance.values import BaseChoice, Dataset, Split, TrainPlan
+    from appliance.values import BaseChoice, Corpus, Dataset, Split, TrainPlan
 
     def read(stage: str) -> Any:
         return json.loads((run / "receipts" / f"{stage}.json").read_text())["value"]
@@ -162,7 +162,8 @@ def control(run: Path, work: Path) -> None:
     plan = TrainPlan.model_validate(read("plan"))
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    shutil.copytree(run / "dataset", work / "dataset")
+    for folder in ("corpus", "dataset"):
+        shutil.copytree(run / folder, work / folder)
     examples = list(encode_general(Path(spec.folder), dataset.train.num_tokens))
     split = write_token_file(work / "general", examples, spec.vocab_size)
     changed = dataset.model_copy(
@@ -177,11 +178,11 @@ def control(run: Path, work: Path) -> None:
             ),
         }
     )
+    corpus = Corpus.model_validate(read("corpus"))
     rundir = RunDir(work, ignore_event, lambda: False)
-    tuned = rundir.stage("tune", tune_model, plan, spec, changed, TuneRecipe())
-    report = rundir.stage(
-        "evaluate", evaluate, plan, spec, tuned, changed, EvaluateRecipe(num_questions=0)
-    )
+    recipe, asking = TuneRecipe(), EvaluateRecipe(num_questions=0)
+    tuned = rundir.stage("tune", tune_model, plan, spec, changed, recipe)
+    report = rundir.stage("evaluate", evaluate, plan, spec, tuned, changed, corpus, asking, recipe)
     figures = {
         "train_tokens": split.num_tokens,
         "text_improvement": report.text_improvement,
