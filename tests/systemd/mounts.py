@@ -93,7 +93,7 @@ def _mount_python(folder: Path) -> list[str]:
         *_show(ROOT, CHECKOUT),
         _overlay(folder, "packages", sysconfig.get_path("purelib"), packages),
         # Of an editable installation in the tests' environment: it would show the host's checkout.
-        f"rm -rf {packages}/_editable_impl_appliance.pth {packages}/appliance-*.dist-info",
+        f"rm -rf {packages}/_appliance.pth {packages}/appliance-*.dist-info",
         f"echo {CHECKOUT} > {packages}/checkout.pth",
         f"ln -sfn {python}/bin/{version} {PYTHON}",
         f"echo 'home = {python}/bin' > /opt/environment/pyvenv.cfg",
